@@ -1,0 +1,10 @@
+"""Transport: inboxes with two lanes, and the bus that fills them."""
+
+from __future__ import annotations
+
+from .base import BusStatistics as BusStatistics
+from .base import SenderWaiting as SenderWaiting
+from .base import WorkerBus as WorkerBus
+from .inbox import Inbox as Inbox
+from .inbox import MailboxStatistics as MailboxStatistics
+from .local import LocalBus as LocalBus

@@ -1,0 +1,294 @@
+"""The bus: who is subscribed, and how a message finds its way.
+
+**One entrance.** :meth:`WorkerBus.post` is sync and never blocks. A targeted message costs one dictionary look-up; a broadcast goes
+to those who listen to its class. A post made inside the effects of another is delivered when the outer one returns: messages take
+effect in the order they were posted, never inside one another, and a cascade through a thousand workers needs no deep stack.
+
+**Nobody there.** A message for a name that nobody has is handed to :meth:`WorkerBus.publish`, which on a bus that spans processes
+knows more names; if that does not help it is a dead letter: counted, and *bounced* to its sender if the sender waits for an answer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import attrs
+import trio
+
+from .._checks import check_seconds
+from .._sources import IdSource, random_ids
+from ..errors import DuplicateWorkerError
+from ..messages import BusLocalMessage, BusMessage, Priority
+from .inbox import Inbox
+
+PACE = 32
+"""A sender yields to the others at least once in so many sends."""
+
+
+@attrs.frozen
+class SenderWaiting:
+    """A ``send`` that waits for room.
+
+    Args:
+        source: Who sends.
+        target: Whose mailbox is full.
+        since: Since when, by trio's clock.
+    """
+
+    source: str
+    target: str
+    since: float
+
+
+@attrs.frozen
+class BusStatistics:
+    """What has happened on a bus.
+
+    Args:
+        subscribers: How many there are.
+        posted: Messages handed in.
+        delivered: Deliveries; a broadcast may have many, or none.
+        dead_letters: Messages for names that nobody had.
+        over_capacity: Posts that went into a full mailbox all the same.
+        tap_losses: Messages that taps lost because they were slow.
+        waiting: The sends that wait for room.
+    """
+
+    subscribers: int
+    posted: int
+    delivered: int
+    dead_letters: int
+    over_capacity: int
+    tap_losses: int
+    waiting: tuple[SenderWaiting, ...]
+
+
+@attrs.define(eq=False)
+class _Tap:
+    size: int
+    send: trio.MemorySendChannel[BusMessage]
+    receive: trio.MemoryReceiveChannel[BusMessage]
+
+    def offer(self, message: BusMessage) -> int:
+        """Hand over; return how many older messages had to go for it."""
+        try:
+            self.send.send_nowait(message)
+        except trio.WouldBlock:
+            self.receive.receive_nowait()
+            self.send.send_nowait(message)
+            return 1
+        except trio.BrokenResourceError:
+            return 1
+        return 0
+
+
+class WorkerBus(ABC):
+    """What carries messages between workers. Use :class:`LocalBus`, or subclass this for a bus that leaves the process.
+
+    Args:
+        mailbox_capacity: How many data messages may wait at one worker before ``send`` to it waits; ``None`` for no bound. A soft
+            bound: ``post``, and a ``send`` from inside a lane's hook, ignore it and are counted.
+        new_id: Where job ids come from.
+
+    Raises:
+        TypeError: The capacity is no number.
+        ValueError: The capacity is below 1.
+
+    Reference: WorkerBus.
+    """
+
+    def __init__(self, *, mailbox_capacity: float | None = None, new_id: IdSource | None = None) -> None:
+        self._capacity = float("inf") if mailbox_capacity is None else check_seconds(mailbox_capacity, "mailbox_capacity")
+        if self._capacity < 1:
+            raise ValueError(f"mailbox_capacity must be at least 1 message, not {mailbox_capacity!r}")
+        self.new_id: IdSource = new_id or random_ids()
+        self._inboxes: dict[str, Inbox] = {}
+        self._listeners: dict[type, dict[str, Inbox]] = {}
+        self._underway: deque[BusMessage] = deque()
+        self._delivering = False
+        self._taps: list[_Tap] = []
+        self._waiting: dict[int, SenderWaiting] = {}
+        self._sends = 0
+        self._posted = self._delivered = self._dead_letters = self._over_capacity = self._tap_losses = 0
+
+    @abstractmethod
+    def publish(self, message: BusMessage) -> bool:
+        """Hand a message that is not only for this process to the outside. Sync; must not block.
+
+        Returns:
+            Whether somebody out there may receive it; ``False`` makes a targeted message a dead letter.
+        """
+
+    # -- who is there ------------------------------------------------------------------------------------------------------
+
+    def subscribe(self, inbox: Inbox) -> None:
+        """Deliver to this inbox from now on.
+
+        Raises:
+            DuplicateWorkerError: Its name is taken.
+        """
+        if inbox.name in self._inboxes:
+            raise DuplicateWorkerError(
+                f"the name {inbox.name!r} is taken on this bus: choose another, or wait until its worker has finished"
+            )
+        self._inboxes[inbox.name] = inbox
+        self.listen(inbox)
+
+    def listen(self, inbox: Inbox) -> None:
+        """Take notice of which broadcasts the inbox listens to, now that it may be more."""
+        for cls in inbox.listens_to():
+            self._listeners.setdefault(cls, {})[inbox.name] = inbox
+
+    def unsubscribe(self, inbox: Inbox) -> None:
+        """Deliver nothing more to this inbox; its name is free. Harmless if it was not subscribed."""
+        if self._inboxes.get(inbox.name) is inbox:
+            del self._inboxes[inbox.name]
+            for cls in inbox.listens_to():
+                self._listeners[cls].pop(inbox.name, None)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether the name is taken here."""
+        return name in self._inboxes
+
+    # -- sending -----------------------------------------------------------------------------------------------------------
+
+    @trio.lowlevel.enable_ki_protection
+    def post(self, message: BusMessage) -> None:
+        """Send without waiting: the message has taken effect when this returns (or, inside another post's effects, soon after).
+
+        ::
+
+            bus.post(PriceChanged(source="shop", target="till", cents=250))
+
+        Safe in ``finally`` and while being cancelled.
+
+        Raises:
+            TypeError: It is no message.
+        """
+        if not isinstance(message, BusMessage):
+            raise TypeError(f"only messages can be posted, not {message!r}")
+        self._underway.append(message)
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while self._underway:
+                self._route(self._underway.popleft())
+        finally:
+            self._delivering = False
+
+    async def send(self, message: BusMessage) -> None:
+        """Send, after waiting for room in a bounded mailbox.
+
+        ::
+
+            await bus.send(PriceChanged(source="shop", target="till", cents=250))
+
+        Always a cancel point, and a schedule point at least once in 32 sends. If it is cancelled, nothing was sent.
+
+        Raises:
+            TypeError: It is no message.
+        """
+        if not isinstance(message, BusMessage):
+            raise TypeError(f"only messages can be sent, not {message!r}")
+        await self.pace()
+        inbox = self._inboxes.get(message.target) if message.target is not None else None
+        if inbox is not None and message.priority is Priority.DATA and inbox.data.waiting >= self._capacity:
+            await self._wait_for_room(inbox, message.source)
+        self.post(message)
+
+    async def pace(self) -> None:
+        """A cancel point, and one time in 32 a schedule point: what every async verb that sends starts with."""
+        self._sends += 1
+        if self._sends % PACE:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    # -- looking on --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def tap(self, size: int = 1024) -> Iterator[trio.MemoryReceiveChannel[BusMessage]]:
+        """Listen in on everything posted here.
+
+        ::
+
+            with bus.tap() as messages:
+                async for message in messages:
+                    print(message)
+
+        Args:
+            size: How many messages may wait; a tap that is slower than the bus loses its oldest, which ``statistics()`` counts.
+
+        Raises:
+            ValueError: ``size`` is below 1.
+        """
+        if size < 1:
+            raise ValueError(f"a tap must hold at least 1 message, not {size!r}")
+        tap = _Tap(size, *trio.open_memory_channel[BusMessage](size))
+        self._taps.append(tap)
+        try:
+            yield tap.receive
+        finally:
+            self._taps.remove(tap)
+            tap.send.close()
+
+    def statistics(self) -> BusStatistics:
+        """A snapshot."""
+        return BusStatistics(
+            subscribers=len(self._inboxes),
+            posted=self._posted,
+            delivered=self._delivered,
+            dead_letters=self._dead_letters,
+            over_capacity=self._over_capacity,
+            tap_losses=self._tap_losses,
+            waiting=tuple(self._waiting.values()),
+        )
+
+    # -- inside ------------------------------------------------------------------------------------------------------------
+
+    def _route(self, message: BusMessage) -> None:
+        self._posted += 1
+        for tap in self._taps:
+            self._tap_losses += tap.offer(message)
+        if message.target is None:
+            self._broadcast(message)
+            return
+        inbox = self._inboxes.get(message.target)
+        if inbox is not None:
+            if inbox.data.waiting >= self._capacity and message.priority is Priority.DATA:
+                self._over_capacity += 1
+            self._delivered += 1
+            inbox.deliver(message)
+        elif isinstance(message, BusLocalMessage) or not self.publish(message):
+            self._dead_letter(message)
+
+    def _broadcast(self, message: BusMessage) -> None:
+        receivers: dict[str, Inbox] = {}
+        for cls in type(message).__mro__:
+            receivers |= self._listeners.get(cls, {})
+        for inbox in receivers.values():
+            self._delivered += 1
+            inbox.deliver(message)
+        if not isinstance(message, BusLocalMessage):
+            self.publish(message)
+
+    def _dead_letter(self, message: BusMessage) -> None:
+        self._dead_letters += 1
+        bounced = message.bounce(f"no worker {message.target!r} here: it is not there yet, or has finished")
+        if bounced is not None:
+            self._underway.append(bounced)
+
+    async def _wait_for_room(self, inbox: Inbox, source: str) -> None:
+        task = trio.lowlevel.current_task()
+        if any(other.is_lane_task(task) for other in self._inboxes.values()):
+            return
+        key = id(task)
+        self._waiting[key] = SenderWaiting(source, inbox.name, trio.current_time())
+        try:
+            await inbox.room(self._capacity)
+        finally:
+            del self._waiting[key]

@@ -1,0 +1,172 @@
+"""What a subscriber of the bus has: effects on arrival, and two lanes of hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import trio
+
+from .._hooks import Hooks
+from .._load import Load
+from .._routes import Effect, Routes
+from ..messages import BusMessage, Priority
+from .lane import Lane
+
+Call = tuple[str, *tuple[object, ...]]
+"""One hook to fire: its name, its arguments."""
+
+
+@attrs.frozen(eq=False)
+class Showing:
+    """One arrival, as user code will see it.
+
+    Args:
+        message: What arrived; ``None`` if the arrival was no message.
+        methods: Methods marked for it, called with ``argument``.
+        calls: The hooks to fire, in order.
+        seen: What to do when all have run.
+    """
+
+    message: BusMessage | None = None
+    methods: tuple[tuple[Callable[[Any], Any], object], ...] = ()
+    calls: tuple[Call, ...] = ()
+    seen: Callable[[], None] | None = None
+
+    async def run(self, hooks: Hooks) -> None:
+        """Call everything."""
+        for method, argument in self.methods:
+            await method(argument)
+        for call in self.calls:
+            await hooks.fire(*call)
+        if self.seen is not None:
+            self.seen()
+
+
+@attrs.frozen
+class MailboxStatistics:
+    """What waits in an inbox.
+
+    Args:
+        system: System messages whose hooks have not started.
+        data: The same for data messages.
+        peak: The most data messages that ever waited.
+        handled: Messages whose hooks have run.
+        dropped: Messages whose hooks never will: the worker was cancelled or had finished.
+        unhandled: Messages of a class that this subscriber does nothing with.
+    """
+
+    system: int
+    data: int
+    peak: int
+    handled: int
+    dropped: int
+    unhandled: int
+
+
+@attrs.define(eq=False)
+class Inbox:
+    """One subscriber of the bus: *effects on arrival, hooks in order*.
+
+    :meth:`deliver` is called by the bus, synchronously, in the sender's task. It runs the effect that a part of the subscriber
+    claimed for this class of message, and the effect decides by :meth:`show` what user code will see of it, in which lane.
+
+    Args:
+        name: The subscriber's name.
+        hooks: Its hooks.
+        load: What it still has to do.
+        runner: Runs one :class:`Showing`.
+    """
+
+    name: str
+    hooks: Hooks
+    load: Load
+    _run: Callable[[Showing], Any]
+    _handlers: dict[type[BusMessage], Callable[[Any], Any]] = attrs.field(factory=dict)
+    unhandled: int = attrs.field(default=0, init=False)
+    routes: Routes = attrs.field(init=False)
+    system: Lane[Showing] = attrs.field(init=False)
+    data: Lane[Showing] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Make the lanes: two memory channels, the system one ahead."""
+        self.routes = Routes(self._plain)
+        self.system = Lane(f"system:{self.name}", self._run, self.load)
+        self.data = Lane(f"data:{self.name}", self._run, self.load, ahead=self.system)
+
+    def deliver(self, message: BusMessage) -> None:
+        """Let one message take effect."""
+        effect: Effect = self.routes.of(type(message))
+        effect(message)
+
+    def listens_to(self) -> tuple[type[BusMessage], ...]:
+        """The classes of broadcasts to be told of (their subclasses included)."""
+        everything = (BusMessage,) if self.hooks.wants("on_bus_message") else ()
+        return (*everything, *self._handlers)
+
+    def show(
+        self, message: BusMessage, *calls: Call, lane: Lane[Showing] | None = None, seen: Callable[[], None] | None = None
+    ) -> bool:
+        """Queue what user code wants to see of a message.
+
+        Args:
+            message: The message; ``on_bus_message`` and marked methods see it too.
+            calls: The hooks made for it.
+            lane: Where, if not by the message's priority.
+            seen: Called when all have run, or at once if nobody wants to see it.
+
+        Returns:
+            Whether anything was queued.
+        """
+        wants = self.hooks.wants
+        wanted = tuple(call for call in calls if wants(call[0]))
+        methods = tuple((method, message) for cls, method in self._handlers.items() if isinstance(message, cls))
+        if wants("on_bus_message"):
+            wanted += (("on_bus_message", message),)
+        if not (wanted or methods):
+            if seen is not None:
+                seen()
+            return False
+        (lane or self.lane_of(message)).put(Showing(message, methods, wanted, seen))
+        return True
+
+    def call(self, call: Call, *, lane: Lane[Showing] | None = None, seen: Callable[[], None] | None = None) -> None:
+        """Queue one hook that is about no message, in the data lane unless told otherwise; only if somebody wants it."""
+        if self.hooks.wants(call[0]):
+            (lane or self.data).put(Showing(calls=(call,), seen=seen))
+        elif seen is not None:
+            seen()
+
+    def lane_of(self, message: BusMessage) -> Lane[Showing]:
+        """The lane for a message's priority."""
+        return self.system if message.priority is Priority.SYSTEM else self.data
+
+    def close(self) -> None:
+        """Show nothing more; what waits is dropped and counted. Effects go on until the bus is told to forget this inbox."""
+        self.data.close()
+        self.system.close()
+
+    async def room(self, capacity: float) -> None:
+        """Wait until fewer than ``capacity`` data messages wait, or the lane is closed."""
+        while self.data.waiting >= capacity and not self.data.closed:
+            await self.data.moved()
+
+    def is_lane_task(self, task: trio.lowlevel.Task) -> bool:
+        """Whether this very task runs one of the lanes."""
+        return task in (self.data.task, self.system.task)
+
+    def statistics(self) -> MailboxStatistics:
+        """A snapshot."""
+        return MailboxStatistics(
+            self.system.waiting,
+            self.data.waiting,
+            self.data.peak,
+            self.data.handled + self.system.handled,
+            self.data.dropped + self.system.dropped,
+            self.unhandled,
+        )
+
+    def _plain(self, message: BusMessage) -> None:
+        if not self.show(message):
+            self.unhandled += 1

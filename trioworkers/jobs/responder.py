@@ -1,0 +1,505 @@
+"""The part that answers.
+
+**A request becomes a job on arrival**: its record and its cancel scope exist before its task does, so that a cancel finds them
+however early it comes; the task is started from within the sender's task, so that the handler sees the sender's context variables.
+Requests that come before the worker is ready are held, with their context, until it is; those that come when it no longer accepts
+any are answered at once.
+
+**One task, one scope, one path.** Whatever a handler is (a coroutine that returns, a generator that streams, ``on_job_request``, a
+handler that defers) it runs in :meth:`JobResponder._run`, and whatever way it ends (return, raise, cancelled, worker stopped) it
+leaves through :meth:`JobResponder._gone`, which answers unless it has answered. A deferred job's task parks in its scope until
+somebody answers, so cancelling it is nothing special.
+
+**Sequential jobs** take their slot on arrival, in the order of arrival; a task that has to wait for its turn waits inside its scope.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
+from contextvars import Context, copy_context
+from functools import partial
+from typing import Any, Final, final
+
+import attrs
+import trio
+
+from .._checks import check_dict
+from .._decorators import JobMark
+from .._leaves import describe, leaves, trace
+from .._load import Load
+from .._routes import Effect
+from .._transitions import JOB, JobState, advance, allows
+from ..bus.inbox import Inbox
+from ..errors import JobFailed, NoSuchJobError, WorkerStateError
+from ..messages import (
+    BusJobAnswerMessage,
+    BusJobCancelMessage,
+    BusJobRequestMessage,
+    BusJobResponseMessage,
+    BusJobResponseUrgentMessage,
+    BusJobStreamCreditMessage,
+    BusJobStreamDataMessage,
+    BusJobStreamEndMessage,
+    BusJobStreamStartMessage,
+    BusJobUpdateMessage,
+    BusJobUpdateRequestMessage,
+    BusJobUpdateUrgentMessage,
+    BusMessage,
+)
+from ..types import JobOutcome, JobStatus
+from .chain import CHAIN
+from .credit import Credit
+
+
+@final
+class _Deferred:
+    """The type of :data:`DEFERRED`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "DEFERRED"
+
+
+DEFERRED: Final = _Deferred()
+"""Returned by a handler: the job stays open, somebody will answer it later with ``send_job_response``."""
+
+
+@attrs.frozen
+class ResponderStatistics:
+    """What a worker has been asked for.
+
+    Args:
+        active: Jobs accepted and not answered.
+        deferred: Those of them whose handler has returned without an answer.
+        held: Requests that wait for this worker to be ready.
+        ended: Jobs answered, by status.
+        strangers: Messages dropped that were about no job of their sender's.
+    """
+
+    active: int
+    deferred: int
+    held: int
+    ended: dict[str, int]
+    strangers: int
+
+
+@attrs.define(eq=False)
+class Handler:
+    """What does a job.
+
+    Args:
+        call: The method: a coroutine function, or an async generator function.
+        streaming: Whether it is the latter.
+        sequential: Whether it does one at a time.
+    """
+
+    call: Callable[[BusJobRequestMessage], Any]
+    streaming: bool = False
+    sequential: bool = False
+    queue: deque[Job] = attrs.field(factory=deque, init=False)
+
+
+@attrs.define(eq=False)
+class Job:
+    """One accepted request.
+
+    Args:
+        request: What was asked.
+        handler: What does it.
+        scope: Cancels it.
+        credit: How many events its asker still takes.
+        turn: Set when a sequential job may begin; ``None`` if it need not wait.
+        cancel: The message that cancelled it.
+        outcome: How it was answered.
+        answered: Set with the answer.
+    """
+
+    request: BusJobRequestMessage
+    handler: Handler
+    scope: trio.CancelScope
+    credit: Credit
+    turn: trio.Event | None = None
+    state: JobState = JobState.ACCEPTED
+    deferred: bool = False
+    cancel: BusJobCancelMessage | None = None
+    answered: trio.Event = attrs.field(factory=trio.Event)
+
+    def step(self, event: str) -> None:
+        """Go on by one event of the table."""
+        self.state = advance(JOB, self.state, event)
+
+
+@attrs.define(eq=False)
+class JobResponder:
+    """Answers the jobs that others ask for.
+
+    Args:
+        name: Who answers.
+        inbox: Where requests come in.
+        load: Counts each job from its acceptance until its handler is gone.
+        post: Sends.
+        pace: What a verb that sends starts with: a cancel point, now and then a schedule point.
+        handlers: What does which job.
+        refuses: Why a request cannot be accepted now, or ``None``.
+    """
+
+    name: str
+    _inbox: Inbox
+    _load: Load
+    _post: Callable[[BusMessage], None]
+    _pace: Callable[[], Awaitable[None]]
+    _handlers: Mapping[str, Handler]
+    _refuses: Callable[[BusJobRequestMessage], str | None]
+    active: dict[str, Job] = attrs.field(factory=dict, init=False)
+    running: dict[str, Job] = attrs.field(factory=dict, init=False)
+    _fallback: Handler = attrs.field(init=False)
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+    _held: dict[str, tuple[BusJobRequestMessage, Context]] = attrs.field(factory=dict, init=False)
+    _closed: str | None = attrs.field(default=None, init=False)
+    _ended: dict[str, int] = attrs.field(factory=dict, init=False)
+    _strangers: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Jobs that no handler is for go to the hook, which defers them."""
+        self._fallback = Handler(self._call_hook)
+
+    def routes(self) -> dict[type, Effect]:
+        """The classes this part answers for."""
+        return {
+            BusJobRequestMessage: self._on_request,
+            BusJobCancelMessage: self._on_cancel,
+            BusJobUpdateRequestMessage: self._on_update_request,
+            BusJobStreamCreditMessage: self._on_credit,
+        }
+
+    # -- accepting ---------------------------------------------------------------------------------------------------------
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Accept jobs from now on, in tasks of ``nursery``, those held first."""
+        self._nursery = nursery
+        held, self._held = self._held, {}
+        for request, context in held.values():
+            context.run(self._accept, request)
+
+    def close(self, reason: str) -> None:
+        """Accept nothing more; what was held is answered. Running jobs are the nursery's affair."""
+        if self._closed is None:
+            self._closed = reason
+        held, self._held = self._held, {}
+        for request, _ in held.values():
+            self._refuse(request, JobStatus.CANCELLED, reason)
+
+    def statistics(self) -> ResponderStatistics:
+        """A snapshot."""
+        deferred = sum(job.deferred for job in self.active.values())
+        return ResponderStatistics(len(self.active), deferred, len(self._held), dict(self._ended), self._strangers)
+
+    def _on_request(self, request: BusJobRequestMessage) -> None:
+        self._inbox.show(request)
+        known = self._known(request.job_id)
+        if known is not None:
+            self._strangers += 1
+            if known.source != request.source:
+                self._refuse(request, JobStatus.ERROR, f"worker {self.name!r} has a job {request.job_id!r} of somebody else")
+        elif self._closed is None and self._nursery is None:
+            self._held[request.job_id] = (request, copy_context())
+        else:
+            self._accept(request)
+
+    def _known(self, job_id: str) -> BusJobRequestMessage | None:
+        if job_id in self._held:
+            return self._held[job_id][0]
+        job = self.running.get(job_id)
+        return None if job is None else job.request
+
+    def _accept(self, request: BusJobRequestMessage) -> None:
+        reason = self._closed or self._refuses(request)
+        if reason is not None:
+            self._refuse(request, JobStatus.CANCELLED, reason)
+            return
+        handler = self._handler_for(request)
+        if handler is None:
+            self._refuse(request, JobStatus.FAILED, f"no handler for job {request.job_name!r} on worker {self.name!r}")
+            return
+        cycle = next((job for job in handler.queue if job.request.job_id in request.chain), None)
+        if cycle is not None:
+            circle = " -> ".join((*request.chain, request.job_id))
+            reason = f"sequential job {request.job_name!r} on worker {self.name!r} would wait for itself: {circle}"
+            self._refuse(request, JobStatus.FAILED, reason)
+            return
+        self._begin(request, handler)
+
+    def _begin(self, request: BusJobRequestMessage, handler: Handler) -> None:
+        assert self._nursery is not None  # noqa: S101 - _on_request holds whatever comes before open()
+        deadline = float("inf") if request.timeout is None else trio.current_time() + request.timeout
+        job = Job(request, handler, trio.CancelScope(deadline=deadline), Credit(request.window))
+        if handler.sequential:
+            if handler.queue:
+                job.turn = trio.Event()
+            handler.queue.append(job)
+        self.active[request.job_id] = self.running[request.job_id] = job
+        self._load.add()
+        self._nursery.start_soon(self._run, job, name=f"job:{request.job_name or 'on_job_request'}#{request.job_id}@{self.name}")
+
+    def _handler_for(self, request: BusJobRequestMessage) -> Handler | None:
+        handler = self._handlers.get(request.job_name) if request.job_name is not None else None
+        return handler or (self._fallback if self._inbox.hooks.wants("on_job_request") else None)
+
+    def _refuse(self, request: BusJobRequestMessage, status: JobStatus, reason: str) -> None:
+        self._count(status)
+        self._post(BusJobResponseMessage(source=self.name, target=request.source, job_id=request.job_id, status=status, reason=reason))
+
+    # -- running -----------------------------------------------------------------------------------------------------------
+
+    async def _run(self, job: Job) -> None:
+        outcome = JobOutcome(JobStatus.CANCELLED, reason=f"worker {self.name!r} stopped")
+        try:
+            outcome = await self._perform(job)
+        finally:
+            self._gone(job, outcome)
+
+    async def _perform(self, job: Job) -> JobOutcome:
+        """Run the handler; what it raises is its job's outcome, unless it is somebody else's cancellation."""
+        try:
+            with job.scope:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                if job.turn is not None:
+                    await job.turn.wait()
+                CHAIN.set((*job.request.chain, job.request.job_id))
+                job.step("run")
+                return await (self._stream(job) if job.handler.streaming else self._call(job))
+        except BaseException as error:  # noqa: BLE001 - judged: what is not the job's own is raised again
+            return await self._judge(job, error)
+        return JobOutcome(JobStatus.CANCELLED, reason=job.cancel.reason if job.cancel is not None else "timeout")
+
+    async def _judge(self, job: Job, error: BaseException) -> JobOutcome:
+        found = leaves(error)
+        errors = [leaf for leaf in found if not isinstance(leaf, trio.Cancelled)]
+        if not all(isinstance(leaf, Exception) for leaf in errors) or (errors and not allows(JOB, job.state, "answer")):
+            raise error  # not the job's: an interrupt, or a handler that has answered and is the worker's own code since
+        if not errors:
+            await trio.lowlevel.checkpoint_if_cancelled()  # raises if an enclosing scope has caused it
+            return JobOutcome(JobStatus.ERROR, reason="Cancelled was raised, but nothing was cancelled", traceback=trace(error))
+        if len(errors) == 1 and isinstance(failed := errors[0], JobFailed):
+            return JobOutcome(JobStatus.FAILED, failed.response, failed.reason)
+        return JobOutcome(JobStatus.ERROR, reason=describe(errors[0] if len(errors) == 1 else error), traceback=trace(error))
+
+    async def _call(self, job: Job) -> JobOutcome:
+        result = await job.handler.call(job.request)
+        if isinstance(result, _Deferred) and job.state is not JobState.ANSWERED:
+            job.deferred = True
+            await job.answered.wait()
+        elif not (result is None or isinstance(result, (dict, _Deferred))):
+            raise TypeError(f"the handler returned {result!r}: a job is answered by a dict, None or DEFERRED")
+        return JobOutcome(JobStatus.COMPLETED, result if isinstance(result, dict) else None)
+
+    async def _stream(self, job: Job) -> JobOutcome:
+        """Send what the generator yields; what goes wrong in sending is thrown into it, where it can be handled."""
+        job_id = job.request.job_id
+        async with aclosing(job.handler.call(job.request)) as generator:
+            resume: Callable[[], Awaitable[Any]] = generator.__anext__
+            self.stream_start(job_id, None)
+            while True:
+                try:
+                    chunk = await resume()
+                except StopAsyncIteration:
+                    break
+                try:
+                    await self.stream_data(job_id, chunk)
+                    resume = generator.__anext__
+                except BaseException as error:  # noqa: BLE001 - the generator decides: unhandled, it comes straight back out of athrow
+                    resume = partial(generator.athrow, error)
+        return JobOutcome(JobStatus.COMPLETED)
+
+    async def _call_hook(self, request: BusJobRequestMessage) -> _Deferred:
+        await self._inbox.hooks.fire("on_job_request", request)
+        return DEFERRED
+
+    def _gone(self, job: Job, outcome: JobOutcome) -> None:
+        """No line of the handler can run any more: answer, give the slot on, tell who wants to know."""
+        self._release(job)
+        if allows(JOB, job.state, "answer"):
+            self._answer(job, self._message(job, outcome), outcome.status)
+        job.step("go")
+        del self.running[job.request.job_id]
+        if job.cancel is not None:
+            self._inbox.call(("on_job_cancelled", job.cancel), lane=self._inbox.system)
+        self._load.done()
+
+    def _release(self, job: Job) -> None:
+        queue = job.handler.queue
+        if job.handler.sequential:
+            first = queue[0] is job
+            queue.remove(job)
+            if first and queue and queue[0].turn is not None:
+                queue[0].turn.set()
+
+    def _message(self, job: Job, outcome: JobOutcome) -> BusJobAnswerMessage:
+        source, target, job_id = self.name, job.request.source, job.request.job_id
+        if job.state is JobState.STREAMING and outcome.status is JobStatus.COMPLETED:
+            return BusJobStreamEndMessage(source=source, target=target, job_id=job_id, data=outcome.response)
+        return BusJobResponseMessage(
+            source=source,
+            target=target,
+            job_id=job_id,
+            status=outcome.status,
+            response=outcome.response,
+            reason=outcome.reason,
+            traceback=outcome.traceback,
+        )
+
+    def _answer(self, job: Job, message: BusJobAnswerMessage, status: JobStatus) -> None:
+        job.step("answer")
+        job.scope.deadline = float("inf")
+        job.answered.set()
+        job.credit.close()
+        del self.active[job.request.job_id]
+        self._count(status)
+        self._post(message)
+
+    def _count(self, status: JobStatus) -> None:
+        self._ended[status.value] = self._ended.get(status.value, 0) + 1
+
+    # -- answering, from user code -----------------------------------------------------------------------------------------
+
+    def respond(self, job_id: str, response: dict[str, Any] | None, status: JobStatus, *, urgent: bool) -> None:
+        """Answer a job.
+
+        Raises:
+            NoSuchJobError: There is no such active job.
+            TypeError: The response is no dict.
+            ValueError: The status is none.
+        """
+        job = self._active(job_id)
+        make = BusJobResponseUrgentMessage if urgent else BusJobResponseMessage
+        message = make(
+            source=self.name,
+            target=job.request.source,
+            job_id=job_id,
+            status=JobStatus(status),
+            response=check_dict(response, "a job's response"),
+        )
+        self._answer(job, message, message.status)
+
+    async def update(self, job_id: str, update: dict[str, Any] | None, *, urgent: bool) -> None:
+        """Send news, after waiting for credit unless it is urgent."""
+        if urgent:
+            await self._pace()
+            self.update_nowait(job_id, update, urgent=True)
+        else:
+            await self._send(BusJobUpdateMessage, job_id, update=check_dict(update, "a job's update"))
+
+    def update_nowait(self, job_id: str, update: dict[str, Any] | None, *, urgent: bool) -> None:
+        """Send news now.
+
+        Raises:
+            NoSuchJobError: There is no such active job.
+            trio.WouldBlock: The asker has to consume something first.
+        """
+        if urgent:
+            job = self._active(job_id)
+            checked = check_dict(update, "a job's update")
+            self._post(BusJobUpdateUrgentMessage(source=self.name, target=job.request.source, job_id=job_id, update=checked))
+        else:
+            self._send_nowait(BusJobUpdateMessage, job_id, update=check_dict(update, "a job's update"))
+
+    def stream_start(self, job_id: str, data: dict[str, Any] | None) -> None:
+        """Begin a stream; it costs no credit.
+
+        Raises:
+            NoSuchJobError: There is no such active job.
+            WorkerStateError: Its stream has begun already.
+        """
+        job = self._active(job_id)
+        checked = check_dict(data, "a stream's data")
+        if not allows(JOB, job.state, "stream"):
+            raise WorkerStateError(f"job {job_id!r} on worker {self.name!r} is {job.state}: a stream is started once, by its handler")
+        job.step("stream")
+        self._post(BusJobStreamStartMessage(source=self.name, target=job.request.source, job_id=job_id, data=checked))
+
+    async def stream_data(self, job_id: str, data: dict[str, Any] | None) -> None:
+        """Send a piece of a stream, after waiting for credit."""
+        self._streaming(job_id)
+        await self._send(BusJobStreamDataMessage, job_id, data=check_dict(data, "a stream's data"))
+
+    def stream_data_nowait(self, job_id: str, data: dict[str, Any] | None) -> None:
+        """Send a piece of a stream now.
+
+        Raises:
+            trio.WouldBlock: The asker has to consume something first.
+        """
+        self._streaming(job_id)
+        self._send_nowait(BusJobStreamDataMessage, job_id, data=check_dict(data, "a stream's data"))
+
+    def stream_end(self, job_id: str, data: dict[str, Any] | None) -> None:
+        """End a stream and its job, COMPLETED."""
+        job = self._streaming(job_id)
+        checked = check_dict(data, "a stream's data")
+        message = BusJobStreamEndMessage(source=self.name, target=job.request.source, job_id=job_id, data=checked)
+        self._answer(job, message, JobStatus.COMPLETED)
+
+    async def _send(self, make: Callable[..., BusJobAnswerMessage], job_id: str, **fields: dict[str, Any] | None) -> None:
+        job = self._active(job_id)
+        await self._pace()
+        await job.credit.take()
+        self._post(make(source=self.name, target=self._active(job_id).request.source, job_id=job_id, **fields))
+
+    def _send_nowait(self, make: Callable[..., BusJobAnswerMessage], job_id: str, **fields: dict[str, Any] | None) -> None:
+        job = self._active(job_id)
+        if not job.credit.take_nowait():
+            raise trio.WouldBlock
+        self._post(make(source=self.name, target=job.request.source, job_id=job_id, **fields))
+
+    def _active(self, job_id: str) -> Job:
+        job = self.active.get(job_id)
+        if job is None:
+            raise NoSuchJobError(f"worker {self.name!r} has no active job {job_id!r}: it was answered, cancelled, or never accepted")
+        return job
+
+    def _streaming(self, job_id: str) -> Job:
+        job = self._active(job_id)
+        if job.state is not JobState.STREAMING:
+            raise WorkerStateError(f"job {job_id!r} on worker {self.name!r} has no stream: call send_job_stream_start first")
+        return job
+
+    # -- other arrivals ----------------------------------------------------------------------------------------------------
+
+    def _on_cancel(self, message: BusJobCancelMessage) -> None:
+        held = self._held.get(message.job_id)
+        job = self.active.get(message.job_id)
+        if held is not None and held[0].source == message.source:
+            del self._held[message.job_id]
+            self._refuse(held[0], JobStatus.CANCELLED, message.reason or "cancelled")
+        elif job is not None and job.request.source == message.source and job.cancel is None:
+            job.cancel = message
+            job.scope.cancel(reason=message.reason)
+        else:
+            self._strangers += 1
+            return
+        self._inbox.show(message)
+
+    def _on_update_request(self, message: BusJobUpdateRequestMessage) -> None:
+        job = self.active.get(message.job_id)
+        if job is not None and job.request.source == message.source:
+            self._inbox.show(message, ("on_job_update_requested", message))
+        else:
+            self._strangers += 1
+
+    def _on_credit(self, message: BusJobStreamCreditMessage) -> None:
+        job = self.active.get(message.job_id)
+        if job is not None and job.request.source == message.source:
+            job.credit.grant(message.credit)
+            self._inbox.show(message)
+        else:
+            self._strangers += 1
+
+
+def handlers_of(owner: object, jobs: Mapping[str, tuple[str, JobMark]]) -> dict[str, Handler]:
+    """Return the handlers that the marks of a class make of an object's methods."""
+    made: dict[str, Handler] = {}
+    for name, (attribute, mark) in jobs.items():
+        made[name] = Handler(getattr(owner, attribute), streaming=mark.streaming, sequential=mark.sequential)
+    return made

@@ -1,0 +1,286 @@
+"""What travels on the bus.
+
+Every message is a frozen value with keyword-only fields, a ``source`` and, unless it is for everybody, a ``target``. Its *class*
+says how urgent it is (:attr:`BusMessage.priority`) and whether it may leave the process (:attr:`BusMessage.local`). No message
+carries a live object: what it announces has been done by its sender already.
+
+Reference: pipecat.bus.messages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Any, ClassVar
+
+import attrs
+from attrs import validators
+
+from .types import JobStatus, WorkerRegistryEntry
+
+WINDOW = 64
+"""How many chunks and updates a request's answerer may be ahead of its asker."""
+
+
+class Priority(IntEnum):
+    """The two lanes of an inbox; the lower number goes first."""
+
+    SYSTEM = 0
+    DATA = 1
+
+
+_NAME = validators.and_(validators.instance_of(str), validators.min_len(1))
+_TEXT = validators.instance_of(str)
+_OPTIONAL_TEXT = validators.optional(_TEXT)
+_OPTIONAL_DICT = validators.optional(validators.instance_of(dict))
+_DEADLINE = validators.instance_of((int, float))
+
+
+@attrs.frozen(kw_only=True)
+class BusMessage:
+    """The base of all messages; subclass :class:`BusDataMessage` or :class:`BusSystemMessage` for your own.
+
+    ::
+
+        @attrs.frozen(kw_only=True)
+        class PriceChanged(BusDataMessage):
+            cents: int
+
+        await self.send_bus_message(PriceChanged(source=self.name, target="till", cents=250))
+
+    Args:
+        source: The sender's name.
+        target: The receiver's name; ``None`` for everybody who asks for such messages.
+    """
+
+    priority: ClassVar[Priority] = Priority.DATA
+    local: ClassVar[bool] = False
+
+    source: str = attrs.field(validator=_NAME)
+    target: str | None = attrs.field(default=None, validator=validators.optional(_NAME))
+
+    def bounce(self, reason: str) -> BusMessage | None:
+        """What the sender is told when nobody called ``target`` is there; ``None`` if it does not wait for anything."""
+        del reason
+        return None
+
+
+class BusDataMessage(BusMessage):
+    """Normal priority."""
+
+    __slots__ = ()
+
+
+class BusSystemMessage(BusMessage):
+    """High priority: overtakes every data message that still waits."""
+
+    __slots__ = ()
+    priority: ClassVar[Priority] = Priority.SYSTEM
+
+
+class BusLocalMessage:
+    """A mark: such a message never leaves the process."""
+
+    __slots__ = ()
+    local: ClassVar[bool] = True
+
+
+# -- lives ---------------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class BusActivateWorkerMessage(BusDataMessage):
+    """Asks the target to be active. ``args``: what its ``on_activated`` receives."""
+
+    args: dict[str, Any] | None = attrs.field(default=None, validator=_OPTIONAL_DICT)
+
+
+@attrs.frozen(kw_only=True)
+class BusDeactivateWorkerMessage(BusDataMessage):
+    """Asks the target to be inactive."""
+
+
+@attrs.frozen(kw_only=True)
+class BusEndMessage(BusDataMessage):
+    """Asks the runner to end its whole session gracefully."""
+
+    reason: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
+
+
+@attrs.frozen(kw_only=True)
+class BusEndWorkerMessage(BusDataMessage):
+    """Asks one worker, with all below it, to end gracefully."""
+
+    reason: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
+
+
+@attrs.frozen(kw_only=True)
+class BusWorkerReadyMessage(BusDataMessage):
+    """Announces that the source is ready; the fields are those of its registry entry, and its runner's name."""
+
+    runner: str = attrs.field(validator=_TEXT)
+    parent: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
+    active: bool = attrs.field(default=True, validator=validators.instance_of(bool))
+    bridged: bool = attrs.field(default=False, validator=validators.instance_of(bool))
+    started_at: float | None = attrs.field(default=None, validator=validators.optional(validators.instance_of((int, float))))
+
+
+@attrs.frozen(kw_only=True)
+class BusCancelMessage(BusSystemMessage):
+    """Asks the runner to cancel its whole session at once."""
+
+    reason: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
+
+
+@attrs.frozen(kw_only=True)
+class BusCancelWorkerMessage(BusSystemMessage):
+    """Asks one worker, with all below it, to stop at once."""
+
+    reason: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
+
+
+def _entries(entries: Iterable[WorkerRegistryEntry]) -> tuple[WorkerRegistryEntry, ...]:
+    return tuple(entries)
+
+
+@attrs.frozen(kw_only=True)
+class BusWorkerRegistryMessage(BusSystemMessage):
+    """One runner's registry, for another runner."""
+
+    runner: str = attrs.field(validator=_TEXT)
+    workers: tuple[WorkerRegistryEntry, ...] = attrs.field(
+        default=(), converter=_entries, validator=validators.deep_iterable(validators.instance_of(WorkerRegistryEntry))
+    )
+
+
+@attrs.frozen(kw_only=True)
+class BusWorkerErrorMessage(BusSystemMessage):
+    """A root reports an error to whoever listens, over the network too."""
+
+    error: str = attrs.field(validator=_TEXT)
+
+
+@attrs.frozen(kw_only=True)
+class BusWorkerLocalErrorMessage(BusLocalMessage, BusSystemMessage):
+    """A child reports an error to its parent."""
+
+    error: str = attrs.field(validator=_TEXT)
+
+
+def _ids(ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(ids)
+
+
+# -- jobs ----------------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class BusJobRequestMessage(BusDataMessage):
+    """Asks the target for a job.
+
+    Args:
+        job_id: Unique across processes; the members of a group share one.
+        job_name: Which handler; ``None`` for ``on_job_request``.
+        payload: What the handler reads.
+        timeout: Seconds the job has left, enforced on both sides; ``None`` for no limit.
+        deadline: When the asker's surroundings will give up, by the trio clock they share (``inf`` if never): information only.
+        chain: The ids of the jobs inside which this one is asked for, outermost first.
+        window: How many events the answerer may be ahead.
+    """
+
+    job_id: str = attrs.field(validator=_TEXT)
+    job_name: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
+    payload: dict[str, Any] | None = attrs.field(default=None, validator=_OPTIONAL_DICT)
+    timeout: float | None = attrs.field(default=None, validator=validators.optional(_DEADLINE))
+    deadline: float = attrs.field(default=math.inf, validator=_DEADLINE)
+    chain: tuple[str, ...] = attrs.field(default=(), converter=_ids, validator=validators.deep_iterable(_TEXT))
+    window: int = attrs.field(default=WINDOW, validator=(validators.instance_of(int), validators.ge(1)))
+
+    def bounce(self, reason: str) -> BusMessage | None:
+        """An ERROR answer: whoever asks somebody who is not there must not wait for ever."""
+        return BusJobResponseMessage(
+            source=self.target or self.source, target=self.source, job_id=self.job_id, status=JobStatus.ERROR, reason=reason
+        )
+
+
+@attrs.frozen(kw_only=True)
+class BusJobAnswerMessage(BusDataMessage):
+    """What an answerer tells its asker about one job: the common root of everything below."""
+
+    job_id: str = attrs.field(validator=_TEXT)
+
+
+@attrs.frozen(kw_only=True)
+class BusJobResponseMessage(BusJobAnswerMessage):
+    """The answer, which ends the job. ``reason`` and ``traceback``: why it did not complete, in words."""
+
+    status: JobStatus = attrs.field(default=JobStatus.COMPLETED, converter=JobStatus)
+    response: dict[str, Any] | None = attrs.field(default=None, validator=_OPTIONAL_DICT)
+    reason: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
+    traceback: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
+
+
+class BusJobResponseUrgentMessage(BusJobResponseMessage, BusSystemMessage):
+    """The answer, in the system lane."""
+
+    __slots__ = ()
+    priority: ClassVar[Priority] = Priority.SYSTEM
+
+
+@attrs.frozen(kw_only=True)
+class BusJobUpdateMessage(BusJobAnswerMessage):
+    """News of a job that goes on."""
+
+    update: dict[str, Any] | None = attrs.field(default=None, validator=_OPTIONAL_DICT)
+
+
+class BusJobUpdateUrgentMessage(BusJobUpdateMessage, BusSystemMessage):
+    """News of a job that goes on, in the system lane."""
+
+    __slots__ = ()
+    priority: ClassVar[Priority] = Priority.SYSTEM
+
+
+@attrs.frozen(kw_only=True)
+class BusJobStreamStartMessage(BusJobAnswerMessage):
+    """A stream begins."""
+
+    data: dict[str, Any] | None = attrs.field(default=None, validator=_OPTIONAL_DICT)
+
+
+@attrs.frozen(kw_only=True)
+class BusJobStreamDataMessage(BusJobAnswerMessage):
+    """A piece of a stream."""
+
+    data: dict[str, Any] | None = attrs.field(default=None, validator=_OPTIONAL_DICT)
+
+
+@attrs.frozen(kw_only=True)
+class BusJobStreamEndMessage(BusJobAnswerMessage):
+    """A stream ends, and with it its job, COMPLETED; ``data`` is the response."""
+
+    data: dict[str, Any] | None = attrs.field(default=None, validator=_OPTIONAL_DICT)
+
+
+@attrs.frozen(kw_only=True)
+class BusJobUpdateRequestMessage(BusDataMessage):
+    """Asks the answerer for news of a job."""
+
+    job_id: str = attrs.field(validator=_TEXT)
+
+
+@attrs.frozen(kw_only=True)
+class BusJobCancelMessage(BusSystemMessage):
+    """Asks the answerer to give a job up."""
+
+    job_id: str = attrs.field(validator=_TEXT)
+    reason: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
+
+
+@attrs.frozen(kw_only=True)
+class BusJobStreamCreditMessage(BusSystemMessage):
+    """Tells the answerer that ``credit`` more of its events have been consumed."""
+
+    job_id: str = attrs.field(validator=_TEXT)
+    credit: int = attrs.field(default=1, validator=(validators.instance_of(int), validators.ge(1)))

@@ -1,0 +1,179 @@
+"""Who is there: the workers that are ready, here and elsewhere, and who wants to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+import attrs
+import trio
+
+from ._checks import check_name
+from ._sources import WallClock, wall_clock
+from .errors import DuplicateWorkerError, UnknownWorkerError
+from .types import WorkerLostData, WorkerReadyData, WorkerRegistryEntry
+
+OnReady = Callable[[WorkerReadyData], None]
+OnLost = Callable[[WorkerLostData], None]
+
+
+@attrs.frozen(eq=False)
+class _Watch:
+    ready: OnReady
+    lost: OnLost | None
+
+
+@attrs.define(eq=False)
+class WorkerRegistry:
+    """The workers that are ready and not finished.
+
+    A sync core: nothing here waits but :meth:`wait_ready`. Handlers are plain functions called at the moment of the change; a
+    worker's handler only puts a hook into its own lane, so that a slow or failing hook is its own affair.
+
+    Args:
+        runner_name: The runner whose workers are the local ones.
+        clock: Unix time in seconds, for ``started_at``.
+
+    Reference: WorkerRegistry, which never forgot anybody.
+    """
+
+    runner_name: str
+    _clock: WallClock = wall_clock
+    _local: dict[str, WorkerRegistryEntry] = attrs.field(factory=dict, init=False)
+    _remote: dict[str, dict[str, WorkerRegistryEntry]] = attrs.field(factory=dict, init=False)
+    _watches: dict[str, list[_Watch]] = attrs.field(factory=dict, init=False)
+    _root_watches: list[_Watch] = attrs.field(factory=list, init=False)
+    _waits: dict[str, dict[trio.Event, None]] = attrs.field(factory=dict, init=False)
+    _closed: str | None = attrs.field(default=None, init=False)
+    registered: int = attrs.field(default=0, init=False)
+    unregistered: int = attrs.field(default=0, init=False)
+
+    @property
+    def local_workers(self) -> list[str]:
+        """The names of this runner's workers, in the order they became ready."""
+        return list(self._local)
+
+    @property
+    def remote_workers(self) -> list[str]:
+        """The names of other runners' workers."""
+        return [name for workers in self._remote.values() for name in workers]
+
+    def get(self, name: str) -> WorkerRegistryEntry | None:
+        """The entry of that name, or ``None``."""
+        found = self._local.get(name)
+        return found or next((workers[name] for workers in self._remote.values() if name in workers), None)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a worker of that name is ready."""
+        return name in self._local or any(name in workers for workers in self._remote.values())
+
+    def register(self, entry: WorkerRegistryEntry, *, runner: str | None = None) -> bool:
+        """Add a worker, or replace its entry; watchers hear of a new one.
+
+        Args:
+            entry: The worker. Without ``started_at`` it gets the present time.
+            runner: Whose it is; this runner's if left out.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            DuplicateWorkerError: Another runner has a worker of that name.
+        """
+        runner = runner or self.runner_name
+        workers = self._local if runner == self.runner_name else self._remote.setdefault(runner, {})
+        new = entry.name not in workers
+        if new and entry.name in self:
+            raise DuplicateWorkerError(f"the name {entry.name!r} is taken by a worker of another runner: choose another")
+        if entry.started_at is None:
+            entry = attrs.evolve(entry, started_at=self._clock())
+        workers[entry.name] = entry
+        if new:
+            self.registered += 1
+            data = WorkerReadyData(entry.name, runner)
+            for watch in self._watching(entry, runner):
+                watch.ready(data)
+            for event in self._waits.get(entry.name, ()):
+                event.set()
+        return new
+
+    def unregister(self, name: str, *, runner: str | None = None) -> None:
+        """Forget a worker; watchers hear that it is lost. Harmless if it is not there."""
+        runner = runner or self.runner_name
+        workers = self._local if runner == self.runner_name else self._remote.get(runner, {})
+        entry = workers.pop(name, None)
+        if entry is not None:
+            self.unregistered += 1
+            data = WorkerLostData(name, runner)
+            for watch in self._watching(entry, runner):
+                if watch.lost is not None:
+                    watch.lost(data)
+
+    def watch(self, name: str, ready: OnReady, lost: OnLost | None = None) -> None:
+        """Call ``ready`` once for each time the worker registers, at once if it is there, and ``lost`` when it goes.
+
+        Raises:
+            TypeError: The name is no ``str``.
+            ValueError: The name is empty.
+        """
+        self._watches.setdefault(check_name(name), []).append(_Watch(ready, lost))
+        for runner, workers in {self.runner_name: self._local, **self._remote}.items():
+            if name in workers:
+                ready(WorkerReadyData(name, runner))
+
+    def watch_roots(self, ready: OnReady, lost: OnLost | None = None) -> None:
+        """Like :meth:`watch`, for every root of this runner."""
+        self._root_watches.append(_Watch(ready, lost))
+        for entry in tuple(self._local.values()):
+            if entry.parent is None:
+                ready(WorkerReadyData(entry.name, self.runner_name))
+
+    def unwatch(self, ready: OnReady, *names: str) -> None:
+        """Drop the watches of this handler: those on ``names``, or the one on roots if none is given."""
+        for name in names:
+            kept = [watch for watch in self._watches.get(name, ()) if watch.ready != ready]
+            if kept:
+                self._watches[name] = kept
+            else:
+                self._watches.pop(name, None)
+        if not names:
+            self._root_watches = [watch for watch in self._root_watches if watch.ready != ready]
+
+    async def wait_ready(self, *names: str) -> None:
+        """Wait until all are ready at one moment; a checkpoint even if they are.
+
+        Raises:
+            UnknownWorkerError: The runner ended, so that they never will be.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while missing := [name for name in names if name not in self]:
+            if self._closed is not None:
+                self._give_up(missing)
+            event = trio.Event()
+            name = missing[0]
+            self._waits.setdefault(name, {})[event] = None
+            try:
+                await event.wait()
+            finally:
+                waits = self._waits[name]
+                del waits[event]
+                if not waits:
+                    del self._waits[name]
+
+    def waiting(self) -> Mapping[str, int]:
+        """How many waits there are for each worker that is not ready."""
+        return {name: len(events) for name, events in self._waits.items()}
+
+    def close(self, reason: str) -> None:
+        """Nobody will become ready any more: every wait ends."""
+        self._closed = reason
+        for events in self._waits.values():
+            for event in events:
+                event.set()
+
+    def _watching(self, entry: WorkerRegistryEntry, runner: str) -> tuple[_Watch, ...]:
+        roots = self._root_watches if entry.parent is None and runner == self.runner_name else ()
+        return (*self._watches.get(entry.name, ()), *roots)
+
+    def _give_up(self, missing: list[str]) -> NoReturn:
+        raise UnknownWorkerError(f"{', '.join(map(repr, missing))} will not be ready any more: {self._closed}")

@@ -1,0 +1,70 @@
+"""Whether a worker is active, and the hooks that follow.
+
+The *wish* changes on arrival, so that whoever asks ``worker.active`` right after a message was posted sees the new state, and two
+workers that hand over are never both active. The *hooks* follow one after another in a lane of their own: each accepted change after
+READY queues exactly one; before READY only the last change counts. Asking for what is already so changes nothing and fires nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import trio
+
+from .._load import Load
+from .._transitions import ACTIVATION, ActivationState, advance, allows
+from ..bus.inbox import Call, Showing
+from ..bus.lane import Lane
+
+
+@attrs.define(eq=False)
+class Activation:
+    """The wish, and the lane of its hooks.
+
+    Args:
+        lane: Runs the hooks.
+        changed: Called at each accepted change, with the new wish.
+    """
+
+    lane: Lane[Showing]
+    _changed: Callable[[bool], None]
+    state: ActivationState = ActivationState.INACTIVE
+    args: dict[str, Any] | None = None
+    _open: bool = attrs.field(default=False, init=False)
+
+    @property
+    def active(self) -> bool:
+        """The wish."""
+        return self.state is ActivationState.ACTIVE
+
+    def activate(self, args: dict[str, Any] | None) -> None:
+        """Be active, with these arguments."""
+        event = "activate with other args" if self.active and args != self.args else "activate"
+        if allows(ACTIVATION, self.state, event):
+            self._step(event, args, ("on_activated", args))
+
+    def deactivate(self) -> None:
+        """Be inactive."""
+        if allows(ACTIVATION, self.state, "deactivate"):
+            self._step("deactivate", None, ("on_deactivated",))
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """The worker is ready: run the hooks from now on, in tasks of ``nursery``."""
+        self._open = True
+        self.lane.open(nursery)
+        if self.active:
+            self.lane.put(Showing(calls=(("on_activated", self.args),)))
+
+    def _step(self, event: str, args: dict[str, Any] | None, call: Call) -> None:
+        self.state = advance(ACTIVATION, self.state, event)
+        self.args = args
+        if self._open:
+            self._changed(self.active)
+            self.lane.put(Showing(calls=(call,)))
+
+
+def activation_lane(name: str, run: Callable[[Showing], Any], load: Load) -> Lane[Showing]:
+    """Return the lane in which a worker's activation hooks run."""
+    return Lane(f"activation:{name}", run, load)

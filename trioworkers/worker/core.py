@@ -1,0 +1,319 @@
+"""A worker's parts, put together; and the one choreography that needs them all: opening, serving, leaving.
+
+The parts do not know each other. Each is built here from what it needs, brings its routes, and is opened when the worker is ready
+and closed when it leaves. :class:`BaseWorker` is the face of this: every public method is a line or two on one part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from .._decorators import Marks
+from .._hooks import Handler, Hooks
+from .._leaves import flat_group
+from .._load import Load
+from .._transitions import WorkerState
+from ..bus import Inbox, MailboxStatistics, WorkerBus
+from ..bus.inbox import Showing
+from ..errors import JobError, JobGroupError, WorkerStateError
+from ..jobs import JobRequester, JobResponder, RequesterStatistics, ResponderStatistics, handlers_of
+from ..messages import (
+    BusActivateWorkerMessage,
+    BusCancelWorkerMessage,
+    BusDeactivateWorkerMessage,
+    BusEndWorkerMessage,
+    BusJobRequestMessage,
+    BusMessage,
+    BusWorkerLocalErrorMessage,
+    BusWorkerReadyMessage,
+)
+from ..registry import WorkerRegistry
+from ..types import WorkerErrorData, WorkerRegistryEntry
+from .activation import Activation, activation_lane
+from .family import Duties, Family, Place
+from .lifecycle import Lifecycle
+from .params import WorkerParams
+from .watches import Watches
+
+
+@attrs.frozen
+class WorkerStatistics:
+    """A worker at one moment; it can be asked for after the worker's end, too.
+
+    Args:
+        name: Its name.
+        state: Where it is in its life.
+        active: Whether it is active.
+        parent: Its parent's name, ``None`` for a root.
+        children: The names of the children it has now.
+        mailbox: What waits for it.
+        asking: What it has asked for.
+        answering: What it has been asked for.
+    """
+
+    name: str
+    state: WorkerState
+    active: bool
+    parent: str | None
+    children: tuple[str, ...]
+    mailbox: MailboxStatistics
+    asking: RequesterStatistics
+    answering: ResponderStatistics
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Face:
+    """What the core needs of the worker whose core it is.
+
+    Args:
+        run: Its ``run``, perhaps overridden.
+        start: Its ``start``, perhaps overridden.
+        bridged: Whether it bridges to something outside.
+    """
+
+    run: Callable[[WorkerParams], Awaitable[None]]
+    start: Callable[[], Awaitable[None]]
+    bridged: Callable[[], bool]
+
+
+class WorkerCore:
+    """The parts of one worker."""
+
+    def __init__(self, member: object, name: str, *, active: bool, hooks: Hooks, marks: Marks, face: Face) -> None:
+        load = Load()
+        messages = {cls: getattr(member, attribute) for cls, attribute in marks.messages.items()}
+        ready = {watched: getattr(member, attribute) for watched, attribute in marks.ready.items()}
+        self.name = name
+        self.hooks = hooks
+        self.started_at: float | None = None
+        self._face = face
+        self.lifecycle = Lifecycle(name)
+        self.inbox = Inbox(name, hooks, load, self._run_showing, messages)
+        self.family = Family(
+            member,
+            self.lifecycle,
+            self.inbox,
+            Duties(run=face.run, child_failed=self._child_failed, close=self._retire),
+        )
+        self.requester = JobRequester(name, self.inbox, load, self.bus, self.registry, self._may_wait_for)
+        self.responder = JobResponder(name, self.inbox, load, self.post, self.pace, handlers_of(member, marks.jobs), self._refuses)
+        self.activation = Activation(activation_lane(name, self._run_showing, load), self._activation_changed)
+        if active:
+            self.activation.activate(None)
+        self.watches = Watches(name, self.inbox, self.registry, ready)
+        for routes in (self.requester.routes(), self.responder.routes(), self._routes()):
+            self.inbox.routes.claim(routes)
+
+    # -- the surroundings --------------------------------------------------------------------------------------------------
+
+    def place(self) -> Place:
+        """The bus and the registry.
+
+        Raises:
+            WorkerStateError: There are none yet.
+        """
+        if self.family.place is None:
+            raise WorkerStateError(f"worker {self.name!r} is not attached: add it to a runner or to a worker first")
+        return self.family.place
+
+    def bus(self) -> WorkerBus:
+        """The bus; see :meth:`place`."""
+        return self.place().bus
+
+    def registry(self) -> WorkerRegistry:
+        """The registry; see :meth:`place`."""
+        return self.place().registry
+
+    def post(self, message: BusMessage) -> None:
+        """Send now."""
+        self.bus().post(message)
+
+    async def pace(self) -> None:
+        """A cancel point, now and then a schedule point."""
+        await self.bus().pace()
+
+    @property
+    def parent(self) -> str | None:
+        """The parent's name; a runner is nobody's parent."""
+        above = self.family.parent
+        return None if above is None or above.is_runner else above.name
+
+    # -- the choreography --------------------------------------------------------------------------------------------------
+
+    async def run(self, params: WorkerParams, task_status: trio.TaskStatus[None]) -> None:
+        """Live: hold one's own seat if nobody else does."""
+        if self.lifecycle.state is WorkerState.NEW or self.lifecycle.is_over:
+            raise WorkerStateError(f"worker {self.name!r} is {self.lifecycle.state}: attach it first, and run it once")
+        if self.lifecycle.served:
+            raise WorkerStateError(f"worker {self.name!r} runs already: an instance runs once")
+        if self.lifecycle.state is not WorkerState.ATTACHED:
+            await self._serve(params, task_status)
+            return
+        await self.family.live(lambda: self._serve(params, task_status))
+        if self.lifecycle.errors:
+            raise flat_group(f"worker {self.name!r} failed", self.lifecycle.errors)
+
+    async def _serve(self, params: WorkerParams, task_status: trio.TaskStatus[None]) -> None:
+        self.lifecycle.served = True
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    self.family.open(nursery, params)
+                    self.requester.open(nursery)
+                    self.watches.open()
+                    await self.family.start(list(self.family.children.values()))
+                    await self._face.start()
+                    if not self.lifecycle.was_ready:
+                        raise WorkerStateError(f"start() of worker {self.name!r} returned without having called super().start()")
+                    task_status.started()
+                    await self.inbox.data.serve()
+                finally:
+                    self._retire()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.requester.wait_acknowledged()
+            self.watches.close()
+            self.registry().unregister(self.name)
+
+    def ready(self) -> None:
+        """Be ready: registered, announced, open for jobs, active if asked to be."""
+        nursery = self.family.nursery
+        if nursery is None or self.lifecycle.state is not WorkerState.STARTING:
+            raise WorkerStateError(f"worker {self.name!r} is {self.lifecycle.state}: start() is called by run(), once")
+        registry = self.registry()
+        registry.register(WorkerRegistryEntry(self.name, self.parent, self.activation.active, self._face.bridged()))
+        self.lifecycle.ready()
+        entry = registry.get(self.name)
+        assert entry is not None  # noqa: S101 - it has just been registered
+        self.started_at = entry.started_at
+        self.post(
+            BusWorkerReadyMessage(
+                source=self.name,
+                runner=registry.runner_name,
+                parent=entry.parent,
+                active=entry.active,
+                bridged=entry.bridged,
+                started_at=entry.started_at,
+            )
+        )
+        if self.lifecycle.ending is not None:
+            self.family.begin_end()
+        else:
+            self.activation.open(nursery)
+        self.responder.open(nursery)
+        self.inbox.system.open(nursery)
+        if self.parent is None:
+            self.watches.watch_roots()
+
+    def stop(self, reason: str | None) -> None:
+        """Stop at once, with all below."""
+        if self.family.place is None or self.lifecycle.state is WorkerState.ATTACHED:
+            if not self.lifecycle.is_over:
+                self.family.abandon()
+        else:
+            self.post(BusCancelWorkerMessage(source=self.name, target=self.name, reason=reason))
+
+    def _retire(self) -> None:
+        """Accept nothing more, give up what is out; whatever runs has been cancelled, or is done."""
+        reason = f"worker {self.name!r} has stopped: {self.lifecycle.reason or 'no reason given'}"
+        self.responder.close(reason)
+        self.requester.close(reason)
+        self.inbox.close()
+        self.activation.lane.close()
+
+    def adopt(self, families: Sequence[Family], *, watch: bool) -> None:
+        """Take children in, and watch them."""
+        self.family.adopt(families)
+        if watch:
+            self.watches.watch(*(family.name for family in families))
+
+    def add_event_handler(self, event: str, handler: Handler) -> None:
+        """Register a handler; from now on this worker may want to hear of more."""
+        self.hooks.register(event, handler)
+        if self.family.place is not None:
+            self.bus().listen(self.inbox)
+        if self.lifecycle.is_serving and self.parent is None:
+            self.watches.watch_roots()
+
+    # -- what others want to know ------------------------------------------------------------------------------------------
+
+    def statistics(self) -> WorkerStatistics:
+        """A snapshot."""
+        return WorkerStatistics(
+            self.name,
+            self.lifecycle.state,
+            self.activation.active,
+            self.parent,
+            tuple(self.family.children),
+            self.inbox.statistics(),
+            self.requester.statistics(),
+            self.responder.statistics(),
+        )
+
+    def _refuses(self, request: BusJobRequestMessage) -> str | None:
+        ending = self.lifecycle.ending
+        if self.lifecycle.state is WorkerState.CANCELLING:
+            return f"worker {self.name!r} has stopped: {self.lifecycle.reason}"
+        if ending is not None and not ending.admits(request.chain):
+            return f"worker {self.name!r} is ending"
+        return None
+
+    def _may_wait_for(self, names: tuple[str, ...]) -> None:
+        if self.lifecycle.was_ready:
+            return
+        for above in self.family.ancestors():
+            if above.name in names and not above.lifecycle.was_ready:
+                raise WorkerStateError(
+                    f"worker {self.name!r} is not ready and waits for {above.name!r}, which can only be ready later: ask from a hook"
+                )
+
+    # -- effects -----------------------------------------------------------------------------------------------------------
+
+    def _routes(self) -> dict[type, Callable[[Any], None]]:
+        return {
+            BusActivateWorkerMessage: self._on_activate,
+            BusDeactivateWorkerMessage: self._on_deactivate,
+            BusEndWorkerMessage: self._on_end,
+            BusCancelWorkerMessage: self._on_cancel,
+            BusWorkerLocalErrorMessage: self._on_error,
+        }
+
+    def _on_activate(self, message: BusActivateWorkerMessage) -> None:
+        self.activation.activate(message.args)
+        self.inbox.show(message)
+
+    def _on_deactivate(self, message: BusDeactivateWorkerMessage) -> None:
+        self.activation.deactivate()
+        self.inbox.show(message)
+
+    def _on_end(self, message: BusEndWorkerMessage) -> None:
+        self.inbox.show(message)
+        self.family.end(message.reason, lambda: list(self.responder.running))
+
+    def _on_cancel(self, message: BusCancelWorkerMessage) -> None:
+        self.family.cancel(message.reason)
+        self._retire()
+
+    def _on_error(self, message: BusWorkerLocalErrorMessage) -> None:
+        self.inbox.show(message, ("on_worker_failed", WorkerErrorData(message.source, message.error)))
+
+    def _activation_changed(self, active: bool) -> None:
+        entry = self.registry().get(self.name)
+        if entry is not None:
+            self.registry().register(attrs.evolve(entry, active=active))
+
+    # -- hooks -------------------------------------------------------------------------------------------------------------
+
+    async def _run_showing(self, showing: Showing) -> None:
+        try:
+            await showing.run(self.hooks)
+        except (JobError, JobGroupError):
+            if not self.lifecycle.is_leaving:
+                raise
+
+    async def _child_failed(self, data: WorkerErrorData) -> None:
+        await self.hooks.fire("on_worker_failed", data)
