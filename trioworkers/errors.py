@@ -119,8 +119,8 @@ class JobGroupError(WorkersError):
     ) -> None:
         super().__init__(job_id, dict(errors), dict(responses), reason)
         self.job_id = job_id
-        self.errors = dict(errors)
-        self.responses = dict(responses)
+        self.errors: dict[str, JobError] = dict(errors)
+        self.responses: dict[str, dict[str, Any]] = dict(responses)
         self.reason = reason
 
     def __str__(self) -> str:

@@ -45,7 +45,7 @@ class Lane(Generic[T]):
     name: str
     _run: Callable[[T], Awaitable[None]]
     _load: Load
-    _ahead: Lane[Any] | None = None
+    ahead: Lane[Any] | None = None
     waiting: int = attrs.field(default=0, init=False)
     peak: int = attrs.field(default=0, init=False)
     handled: int = attrs.field(default=0, init=False)
@@ -137,8 +137,8 @@ class Lane(Generic[T]):
             await self._run_one(self._channel[1].receive_nowait())
 
     async def _run_one(self, item: T) -> None:
-        while self._ahead is not None and self._ahead.must_go_first:
-            await self._ahead.moved()
+        while self.ahead is not None and self.ahead.must_go_first:
+            await self.ahead.moved()
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.closed:
             return

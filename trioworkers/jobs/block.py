@@ -22,8 +22,8 @@ from .._checks import check_optional_seconds
 from ..errors import JobError, JobGroupError, WorkerStateError
 from ..types import JobEvent, JobGroupEvent, JobStatus
 from .events import EventIterator, Events
-from .group import JobGroup
-from .requester import TIMEOUT, JobRequester, Request
+from .group import TIMEOUT, JobGroup
+from .requester import JobRequester, Request
 
 E = TypeVar("E", JobEvent, JobGroupEvent)
 
@@ -47,7 +47,7 @@ async def _asking(requester: JobRequester, group: JobGroup, request: Request, gr
                 raise
             finally:
                 _leave(group)
-                left_behind = await _wait_acknowledged(requester, group, grace)
+                left_behind = await _wait_acknowledged(requester, group, grace)  # noqa: ASYNC102 - it shields itself
     except BaseException as error:
         if own_failure is not None:
             error.add_note(f"Meanwhile {group.group_error()}")
@@ -79,6 +79,8 @@ def _leave(group: JobGroup) -> None:
 
 
 async def _wait_acknowledged(requester: JobRequester, group: JobGroup, grace: float | None) -> list[str]:
+    if group.is_over:
+        return []
     with trio.CancelScope(shield=True, deadline=float("inf") if grace is None else trio.current_time() + grace):
         await group.wait_acknowledged()
     return requester.leave_behind(group) if not group.is_over else []
@@ -133,7 +135,7 @@ class _Block(Generic[E]):
     ) -> bool | None:
         """Wait for the outcome; when this returns or raises, nothing of the job runs any more."""
         assert self._body is not None  # noqa: S101 - __aenter__ has set it, or __aexit__ is not called
-        return await self._body.__aexit__(exc_type, exc, traceback)
+        return await self._body.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - handed through
 
     def __aiter__(self) -> EventIterator[E]:
         """Iterate over what the handlers send; ends when all have answered.
@@ -203,7 +205,7 @@ class JobContext(_Block[JobEvent]):
             JobError: The job did not complete, and the body left no other error.
         """
         try:
-            return await super().__aexit__(exc_type, exc, traceback)
+            return await super().__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - handed through
         except JobGroupError as error:
             if error is exc or error.job_id != self.job_id:
                 raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import trio
@@ -16,6 +16,9 @@ from ..errors import JobError, JobGroupError
 from ..messages import WINDOW
 from ..types import JobGroupResponse, JobOutcome, JobStatus
 from .events import Events
+
+TIMEOUT: Final = "timeout"
+"""The reason of every cancellation that a deadline has caused, on either side."""
 
 
 @attrs.define(eq=False)
@@ -69,6 +72,7 @@ class JobGroup:
     cancel_on_error: bool = True
     deadline: float = math.inf
     failure: str | None = attrs.field(default=None, init=False)
+    late_errors: list[str] = attrs.field(factory=list, init=False)
     events: Events[Any] | None = attrs.field(default=None, init=False)
     lane: Lane[Showing] | None = attrs.field(default=None, init=False)
     showing: int = attrs.field(default=0, init=False)
@@ -147,14 +151,13 @@ class JobGroup:
             if outcome.status is not JobStatus.COMPLETED
         }
 
-    def job_error(self) -> JobError:
-        """The error of a request to one worker."""
-        return self.errors()[self.worker_names[0]]
-
     def group_error(self) -> JobGroupError:
         """The error of a request to several workers: what each that did not complete said, what the others answered."""
         completed = {name: response for name, response in self.responses.items() if self.statuses[name] is JobStatus.COMPLETED}
-        return JobGroupError(self.job_id, self.errors(), completed, self.failure)
+        error = JobGroupError(self.job_id, self.errors(), completed, self.failure)
+        for late in self.late_errors:
+            error.add_note(f"The handler on worker {late}")
+        return error
 
     # -- written by the requester alone ------------------------------------------------------------------------------------
 

@@ -45,9 +45,8 @@ from ..registry import WorkerRegistry
 from ..types import JobEvent, JobOutcome, JobStatus
 from .chain import CHAIN
 from .events import Receipt
-from .group import JobGroup
+from .group import TIMEOUT, JobGroup
 
-TIMEOUT = "timeout"
 UNREADY = "not ready within timeout"
 
 
@@ -296,6 +295,8 @@ class JobRequester:
                 self._end_early(group, message, said, told)
             else:
                 self._decide(group, message, _outcome(message))
+        elif message.status is JobStatus.ERROR:
+            group.late_errors.append(f"{message.source!r} raised while it was given up: {message.reason}")
         self._acknowledge(group, message.source)
 
     def _on_stream_end(self, message: BusJobStreamEndMessage) -> None:

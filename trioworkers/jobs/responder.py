@@ -51,6 +51,7 @@ from ..messages import (
 from ..types import JobOutcome, JobStatus
 from .chain import CHAIN
 from .credit import Credit
+from .group import TIMEOUT
 
 
 @final
@@ -271,9 +272,12 @@ class JobResponder:
                 CHAIN.set((*job.request.chain, job.request.job_id))
                 job.step("run")
                 return await (self._stream(job) if job.handler.streaming else self._call(job))
-        except BaseException as error:  # noqa: BLE001 - judged: what is not the job's own is raised again
-            return await self._judge(job, error)
-        return JobOutcome(JobStatus.CANCELLED, reason=job.cancel.reason if job.cancel is not None else "timeout")
+        except BaseException as error:  # noqa: BLE001, ASYNC103 - judged: what is not the job's own is raised again
+            return await self._judge(job, error)  # noqa: ASYNC102, ASYNC104 - a checkpoint is how it finds out
+        if job.cancel is None:  # nobody asked for it: the deadline, which the requester keeps too
+            request = job.request
+            job.cancel = BusJobCancelMessage(source=request.source, target=self.name, job_id=request.job_id, reason=TIMEOUT)
+        return JobOutcome(JobStatus.CANCELLED, reason=job.cancel.reason)
 
     async def _judge(self, job: Job, error: BaseException) -> JobOutcome:
         found = leaves(error)
@@ -310,7 +314,7 @@ class JobResponder:
                 try:
                     await self.stream_data(job_id, chunk)
                     resume = generator.__anext__
-                except BaseException as error:  # noqa: BLE001 - the generator decides: unhandled, it comes straight back out of athrow
+                except BaseException as error:  # noqa: BLE001, ASYNC103 - the generator decides: unhandled, it comes straight back out of athrow
                     resume = partial(generator.athrow, error)
         return JobOutcome(JobStatus.COMPLETED)
 

@@ -63,7 +63,7 @@ async def open_runner(
                 raise
             runner.end_nowait("its block was left")
     except BaseException as error:  # noqa: BLE001 - flattened and raised: nothing is swallowed
-        raise _flattened(error, body_error) from None
+        raise _flattened(error, body_error) from None  # noqa: ASYNC104 - with the Cancelled in it
 
 
 def _flattened(error: BaseException, body_error: BaseException | None) -> BaseException:

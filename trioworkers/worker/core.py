@@ -91,20 +91,22 @@ class WorkerCore:
         self.hooks = hooks
         self.started_at: float | None = None
         self._face = face
-        self.lifecycle = Lifecycle(name)
-        self.inbox = Inbox(name, hooks, load, self._run_showing, messages)
-        self.family = Family(
+        self.lifecycle: Lifecycle = Lifecycle(name)
+        self.inbox: Inbox = Inbox(name, hooks, load, self._run_showing, messages)
+        self.family: Family = Family(
             member,
             self.lifecycle,
             self.inbox,
             Duties(run=face.run, child_failed=self._child_failed, close=self._retire),
         )
-        self.requester = JobRequester(name, self.inbox, load, self.bus, self.registry, self._may_wait_for)
-        self.responder = JobResponder(name, self.inbox, load, self.post, self.pace, handlers_of(member, marks.jobs), self._refuses)
-        self.activation = Activation(activation_lane(name, self._run_showing, load), self._activation_changed)
+        self.requester: JobRequester = JobRequester(name, self.inbox, load, self.bus, self.registry, self._may_wait_for)
+        self.responder: JobResponder = JobResponder(
+            name, self.inbox, load, self.post, self.pace, handlers_of(member, marks.jobs), self._refuses
+        )
+        self.activation: Activation = Activation(activation_lane(name, self._run_showing, load), self._activation_changed)
         if active:
             self.activation.activate(None)
-        self.watches = Watches(name, self.inbox, self.registry, ready)
+        self.watches: Watches = Watches(name, self.inbox, self.registry, ready)
         for routes in (self.requester.routes(), self.responder.routes(), self._routes()):
             self.inbox.routes.claim(routes)
 
@@ -211,9 +213,10 @@ class WorkerCore:
 
     def stop(self, reason: str | None) -> None:
         """Stop at once, with all below."""
-        if self.family.place is None or self.lifecycle.state is WorkerState.ATTACHED:
-            if not self.lifecycle.is_over:
-                self.family.abandon()
+        if self.lifecycle.is_over:
+            return
+        if self.lifecycle.state in (WorkerState.NEW, WorkerState.ATTACHED):
+            self.family.abandon()
         else:
             self.post(BusCancelWorkerMessage(source=self.name, target=self.name, reason=reason))
 
@@ -265,7 +268,7 @@ class WorkerCore:
     def _may_wait_for(self, names: tuple[str, ...]) -> None:
         if self.lifecycle.was_ready:
             return
-        for above in self.family.ancestors():
+        for above in (self.family, *self.family.ancestors()):
             if above.name in names and not above.lifecycle.was_ready:
                 raise WorkerStateError(
                     f"worker {self.name!r} is not ready and waits for {above.name!r}, which can only be ready later: ask from a hook"

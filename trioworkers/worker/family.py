@@ -82,7 +82,7 @@ class Duties:
 
     Args:
         child_failed: Run the hook for a child that died.
-        close: Accept nothing more; called when all is drained.
+        close: Accept nothing more, answer what waits: when all is drained, and in any case at the very end. Idempotent.
         run: Live: return when it is all over. A runner has none, it is nobody's child.
         childless: Called when the last child is gone.
     """
@@ -242,11 +242,11 @@ class Family:
             await launch.settled.wait()
         finally:
             if launch.missing:
-                with trio.CancelScope(shield=True):
+                with trio.CancelScope(shield=True):  # noqa: ASYNC912 - nobody to wait for is fine
                     for family in waiting:
                         self.cancel_child(family, "not all workers given with it could be started")
                     for family in waiting:
-                        await family.lifecycle.wait_over()
+                        await family.lifecycle.wait_over()  # noqa: ASYNC102 - as trio's nursery waits: without bound
         if launch.errors:
             raise flat_group(f"{self.name!r} could not start its workers", launch.errors)
 
@@ -266,7 +266,7 @@ class Family:
             del self.children[child.name]
             if not self.children:
                 self._duties.childless()
-            await self._account_for(child, launch)
+            await self._account_for(child, launch)  # noqa: ASYNC102 - cancellable: its own finally is sync
 
     async def _account_for(self, child: Family, launch: Launch) -> None:
         """A child is over: those who started it hear of it, or, if it died later, the hook; then fail with it."""
@@ -304,7 +304,7 @@ class Family:
                 await body()
             if not (lifecycle.served or lifecycle.is_leaving):
                 found = [WorkerStateError(f"run() of worker {self.name!r} returned without having called super().run()")]
-        except BaseException as error:  # noqa: BLE001 - the boundary: errors are handed on as a list, a cancellation goes on below
+        except BaseException as error:  # noqa: BLE001, ASYNC103 - the boundary: errors are handed on as a list, a cancellation goes on below
             found = leaves(error)
         await self._leave(found)
 
@@ -324,6 +324,7 @@ class Family:
                 await trio.lowlevel.checkpoint_if_cancelled()  # raises if something around this worker has caused it
                 lifecycle.errors.append(RuntimeError(f"worker {self.name!r} raised Cancelled, but nothing was cancelled"))
         finally:
+            self._duties.close()
             self.detach()
             lifecycle.finish()
 
@@ -331,6 +332,7 @@ class Family:
         """It was never started and never will be: it is over now, with all below it."""
         for family in (*[*self.descendants()][::-1], self):
             family.lifecycle.cancel("never started")
+            family._duties.close()  # noqa: SLF001 - a family may look into its own kind
             family.detach()
             family.lifecycle.finish()
             if family.parent is not None and family is not self:

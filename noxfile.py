@@ -1,0 +1,103 @@
+"""``nox -l`` is the manual: what can be checked, and how."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10"
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["lint", "types", "floors", "tests", "examples", "docs", "build"]
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+CODE = ["trioworkers", "tests", "examples", "noxfile.py", "docs"]
+ASYNC_EXCEPTIONS = [
+    "ASYNC109",  # `timeout` is in the API's signatures: one deadline over readiness and work, which no outer scope could be
+    "ASYNC114",  # our startable functions are started by our own nurseries, as the checker's list cannot say
+    "ASYNC128",  # `run` hands `task_status` on
+    "ASYNC910",  # a hook that somebody overrides checkpoints if it likes; the public verbs say in their docstrings when they do
+    "ASYNC911",  # the same for generators
+    "ASYNC119",  # a stream handler's driver closes its generator in the same task
+]
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """All tests, with 100 % branch coverage of the package and of the tests themselves."""
+    session.install("-e", ".", *group("test"))
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "report")
+
+
+@nox.session(python=PYTHONS[0], name="property")
+def state_machines(session: nox.Session) -> None:
+    """The state machines alone, by the long profile (`nox -s property -- ci` for the short one)."""
+    session.install("-e", ".", *group("test"))
+    profile = session.posargs[0] if session.posargs else "nightly"
+    session.run("pytest", "tests/property", env={"TRIOWORKERS_PROFILE": profile})
+
+
+@nox.session(python=PYTHONS[0])
+def lint(session: nox.Session) -> None:
+    """Style: ruff, flake8-async, docstrings, spelling."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    files = [str(path) for folder in ("trioworkers", "examples", "tests") for path in sorted(Path(folder).rglob("*.py"))]
+    session.run("flake8-async", "--enable=ASYNC", f"--disable={','.join(ASYNC_EXCEPTIONS)}", *files, silent=True)
+    session.run("interrogate", "-q", "trioworkers", "tests", "examples")
+    session.run("codespell", *CODE, "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "changelog.d")
+
+
+@nox.session(python=PYTHONS[0])
+def types(session: nox.Session) -> None:
+    """Types: mypy strict on everything, pyright on the package, and every public name fully typed."""
+    session.install(".", *group("types"))
+    session.run("mypy")
+    session.run("pyright", "trioworkers")
+    with tempfile.TemporaryDirectory() as elsewhere:  # away from the checkout, so that the installed package is what is looked at
+        session.chdir(elsewhere)
+        session.run("pyright", "--verifytypes", "trioworkers", "--ignoreexternal")
+
+
+@nox.session(python=PYTHONS[0])
+def floors(session: nox.Session) -> None:
+    """A lower floor never imports a higher one, and every module has a floor."""
+    session.install("-e", ".", *group("lint"))
+    session.run("lint-imports", "--no-cache")
+
+
+@nox.session(python=PYTHONS[0])
+def examples(session: nox.Session) -> None:
+    """Every example runs and prints what it says it prints; so does the census of the standard library."""
+    session.install("-e", ".", *group("test"))
+    session.run("pytest", "tests/integration/test_examples.py", "tests/integration/test_census.py")
+    session.run("python", "-m", "trioworkers", "demo")
+
+
+@nox.session(python=PYTHONS[0])
+def docs(session: nox.Session) -> None:
+    """The pages, built with warnings as errors."""
+    session.install("-e", ".", *group("docs"))
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html")
+    session.run("towncrier", "build", "--draft", "--version", "next")
+
+
+@nox.session(python=PYTHONS[0])
+def build(session: nox.Session) -> None:
+    """The wheel and the sdist, installed into an empty environment and run."""
+    session.install("build")
+    dist = Path(session.create_tmp()).resolve() / "dist"
+    session.run("python", "-m", "build", "--outdir", str(dist), silent=True)
+    (wheel,) = dist.glob("*.whl")
+    session.install("--force-reinstall", str(wheel))
+    session.chdir(dist)
+    session.run("python", "-m", "trioworkers", "--version")
