@@ -166,6 +166,17 @@ def handles(cls: type[BusMessage]) -> Callable[[F], F]:
     return mark
 
 
+def refuse_overriding(cls: type, base: type, marks: Marks) -> None:
+    """Refuse marked methods that would silently replace a method of ``base``.
+
+    Raises:
+        ValueError: There is one.
+    """
+    for attribute in (*(name for name, _ in marks.jobs.values()), *marks.ready.values(), *marks.messages.values()):
+        if hasattr(base, attribute):
+            raise ValueError(f"{cls.__name__}.{attribute} is marked, and would replace {base.__name__}.{attribute}: rename the method")
+
+
 def _marked(cls: type) -> Iterator[tuple[str, Mark]]:
     seen: dict[str, None] = {}
     for base in cls.__mro__:

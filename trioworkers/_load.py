@@ -39,6 +39,11 @@ class Load:
             for call in waiting:
                 call()
 
+    @property
+    def is_part(self) -> bool:
+        """Whether it counts into a larger one."""
+        return self._whole is not None
+
     def join(self, whole: Load) -> None:
         """Count into ``whole`` from now on, what is open now included."""
         whole.add(self.count)

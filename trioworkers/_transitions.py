@@ -12,7 +12,8 @@ earlier is a CANCELLING that has an error to tell.
 wish: it says which changes are accepted, for each accepted change after READY is exactly one hook.
 
 **A job** is one thing seen from two places. Its answerer sees ACCEPTED, then RUNNING, perhaps STREAMING, then ANSWERED; GONE is
-when no line of its handler can run any more. An answer may come before GONE (the handler answered and ran on), never after.
+when no line of its handler can run any more. An answer may come before GONE (the handler answered and ran on), never after. A job
+answered before its first step (by somebody else than its handler) never runs.
 Its asker sees ASKED, then DECIDED, by the answer or by its own giving up, whichever is first, then ACKNOWLEDGED, when the
 answerer has said that it is over there. An answer does both at once.
 """

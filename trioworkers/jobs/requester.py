@@ -287,6 +287,8 @@ class JobRequester:
         group = self._group_of(message)
         if group is None:
             return
+        if message.status is JobStatus.CANCELLED and trio.current_time() >= group.deadline:
+            self.cancel(group, TIMEOUT)  # both ends keep the deadline; whichever is first, it is the request that timed out
         if group.awaits(message.source):
             self._show(group, message, ("on_job_response", message))
             if group.cancel_on_error and message.status is not JobStatus.COMPLETED:

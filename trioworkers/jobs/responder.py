@@ -269,6 +269,8 @@ class JobResponder:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 if job.turn is not None:
                     await job.turn.wait()
+                if not allows(JOB, job.state, "run"):
+                    return JobOutcome(JobStatus.COMPLETED)  # somebody else has answered it already; this is not used
                 CHAIN.set((*job.request.chain, job.request.job_id))
                 job.step("run")
                 return await (self._stream(job) if job.handler.streaming else self._call(job))
@@ -359,6 +361,8 @@ class JobResponder:
         job.step("answer")
         job.scope.deadline = float("inf")
         job.answered.set()
+        if job.turn is not None:
+            job.turn.set()
         job.credit.close()
         del self.active[job.request.job_id]
         self._count(status)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 import trio
 
 from .._checks import check_name, check_optional_text
-from .._decorators import Marks, collect
+from .._decorators import Marks, collect, refuse_overriding
 from .._hooks import Handler, Hooks, WorkerHooks
 from .._sources import numbered_name
 from ..bus import WorkerBus
@@ -67,10 +67,11 @@ class BaseWorker(WorkerHooks):
         """Collect the marks of the class.
 
         Raises:
-            ValueError: Two methods are marked for the same thing.
+            ValueError: Two methods are marked for the same thing, or a marked one is called like a method of this class.
         """
         super().__init_subclass__(**kwargs)
         cls.__marks = collect(cls)
+        refuse_overriding(cls, BaseWorker, cls.__marks)
 
     def __init__(self, name: str | None = None, *, active: bool = True) -> None:
         name = numbered_name(type(self).__name__) if name is None else check_name(name)

@@ -35,6 +35,12 @@ class Ending:
     load: Load = attrs.field(factory=Load)
     jobs: dict[str, None] = attrs.field(factory=dict)
 
+    def include(self, other: Ending) -> None:
+        """Part of this subtree has been ending on its own account already: its work, and its jobs, count here too."""
+        if other is not self and not other.load.is_part:
+            other.load.join(self.load)
+            self.jobs |= other.jobs
+
     def admits(self, chain: tuple[str, ...]) -> bool:
         """Whether a request is made inside a job that had been accepted before the end."""
         return any(job_id in self.jobs for job_id in chain)

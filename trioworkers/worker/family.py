@@ -27,7 +27,7 @@ import trio
 from .._leaves import describe, flat_group, leaves
 from .._transitions import WorkerState
 from ..bus import Inbox, WorkerBus
-from ..errors import FamilyError, UnknownWorkerError, WorkerStartError, WorkerStateError
+from ..errors import DuplicateWorkerError, FamilyError, UnknownWorkerError, WorkerStartError, WorkerStateError
 from ..jobs import CHAIN
 from ..messages import BusCancelWorkerMessage, BusEndWorkerMessage
 from ..registry import WorkerRegistry
@@ -163,7 +163,7 @@ class Family:
             for family in families:
                 self._check_child(family)
                 if family.name in self.children:
-                    raise FamilyError(f"{self.name!r} has a child called {family.name!r} already")
+                    raise DuplicateWorkerError(f"{self.name!r} has a child called {family.name!r} already: choose another name")
                 family.parent = self
                 self.children[family.name] = family
                 adopted.append(family)
@@ -353,6 +353,8 @@ class Family:
         above = None if self.parent is None else self.parent.lifecycle.ending
         ending = above or Ending(reason, trio.current_time() + self.params.shutdown_timeout)
         if not self.lifecycle.remember_end(ending):
+            if above is not None and self.lifecycle.ending is not None:
+                above.include(self.lifecycle.ending)
             return
         self.inbox.load.join(ending.load)
         ending.jobs |= dict.fromkeys(jobs())
