@@ -330,6 +330,7 @@ class WorkerRunner:
                 await self._requester.wait_acknowledged()
 
     async def _ready(self, nursery: trio.Nursery) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()  # by a worker that was ready a moment before
         self._lifecycle.ready()
         self._inbox.data.open(nursery)
         self._inbox.system.open(nursery)

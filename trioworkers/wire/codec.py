@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from enum import Enum
+from functools import partial
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, NoReturn, Union, get_args, get_origin
 
+import attrs
 from cattrs import Converter
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
 from .. import messages
+from .._checks import check_name
 from .._decorators import is_message_class
+from .._leaves import describe
 from ..errors import WireError
 from ..messages import BusLocalMessage, BusMessage
-from ..types import JobStatus, WorkerRegistryEntry
 
-_TAG: Final = "type"
+DEPTH: Final = 100
+"""How deep dicts and lists may be nested: what a sender may send, any receiver can read, however little of its stack is left."""
 
 BUILT_IN: Final[dict[str, type[BusMessage]]] = {
     "activate": messages.BusActivateWorkerMessage,
@@ -40,49 +46,159 @@ BUILT_IN: Final[dict[str, type[BusMessage]]] = {
     "job-cancel": messages.BusJobCancelMessage,
 }
 
+_TAG: Final = "@type"  # no attrs field can be called that
+_PLAIN: Final = (str, int, float, bool, NoneType)
+_INFINITE: Final = {math.inf: "inf", -math.inf: "-inf"}
+_INFINITIES: Final = {name: number for number, name in _INFINITE.items()}
 
-def _strict(cls: type) -> Any:
-    def structure(value: object, _: type) -> object:
-        if type(value) is not cls:
-            raise TypeError(f"{value!r} is no {cls.__name__}")
+Out = Callable[[Any], Any]
+In = Callable[[Any, Any], Any]
+
+
+# -- one type at a time: how it leaves, how it comes in ------------------------------------------------------------------
+
+
+def _exactly(cls: Any, value: Any) -> Any:
+    """Return the value if it is of this very type: one of a subclass would arrive as something else."""
+    if type(value) is not cls:
+        raise TypeError(f"a {type(value).__name__} is no {cls.__name__}")
+    return value
+
+
+def _primitive_out(primitive: type) -> Out:
+    return lambda value: value.value if isinstance(value, Enum) else _exactly(primitive, value)
+
+
+def _primitive_in(primitive: type) -> In:
+    return lambda value, cls: cls(_exactly(primitive, value))  # ``cls`` may be a StrEnum
+
+
+def _number(value: Any) -> Any:
+    if type(value) not in (int, float):
+        raise TypeError(f"a {type(value).__name__} is no number")
+    return value
+
+
+def _float_out(value: Any) -> Any:
+    return _INFINITE.get(_number(value), value)
+
+
+def _float_in(value: Any, _: object) -> Any:
+    return _number(_INFINITIES.get(value) if type(value) is str else value)
+
+
+def _attrs_out(cls: Any, converter: Converter) -> Out:
+    fields_of = converter.gen_unstructure_attrs_fromdict(cls)
+    return lambda value: fields_of(_exactly(get_origin(cls) or cls, value))
+
+
+def _is_collection(cls: Any) -> bool:
+    origin = get_origin(cls) or cls
+    return isinstance(origin, type) and issubclass(origin, Collection) and not attrs.has(origin)
+
+
+def _shape(cls: Any) -> tuple[type, Any]:
+    """Return which collection it is and what is in it, if JSON can tell it from others."""
+    origin, inside = get_origin(cls) or cls, get_args(cls)
+    if origin in (list, dict, tuple) and not inside:
+        return origin, Any
+    if origin is list or (origin is tuple and inside[1:] == (...,)):
+        return origin, inside[0]
+    if origin is dict and inside[0] is str:
+        return origin, inside[1]
+    raise TypeError(f"a field of type {cls} cannot be sent: use list[...], tuple[..., ...] or dict[str, ...]")
+
+
+def _collection_out(cls: Any, converter: Converter) -> Out:
+    origin, inside = _shape(cls)
+    try:
+        out = converter.get_unstructure_hook(inside)
+    except RecursionError:  # cattrs says so of a class that holds others of its own kind
+        out = partial(converter.unstructure, unstructure_as=inside)
+    if origin is dict:
+        return lambda value: {key: out(item) for key, item in _exactly(dict, value).items()}
+    return lambda value: [out(item) for item in _exactly(origin, value)]
+
+
+def _collection_in(cls: Any, converter: Converter) -> In:
+    origin, inside = _shape(cls)
+    make: Any = origin
+    take = converter.get_structure_hook(inside)
+    if origin is dict:
+        return lambda value, _: {key: take(item, inside) for key, item in _exactly(dict, value).items()}
+    return lambda value, _: make(take(item, inside) for item in _exactly(list, value))
+
+
+def _is_choice(cls: Any) -> bool:
+    """Whether it is a ``Literal`` of plain values, or a union of plain types, which JSON keeps apart."""
+    origin, members = get_origin(cls), get_args(cls)
+    if origin is Literal:
+        return all(type(member) in _PLAIN for member in members)
+    return origin in (Union, UnionType) and len(members) > 1 + (NoneType in members) and all(member in _PLAIN for member in members)
+
+
+def _choice_out(cls: Any) -> Out:
+    origin, members = get_origin(cls), get_args(cls)
+    allowed = [(type(member), member) for member in members] if origin is Literal else [*members, *[int] * (float in members)]
+
+    def check(value: Any) -> Any:
+        if ((type(value), value) if origin is Literal else type(value)) not in allowed:
+            raise TypeError(f"{value!r} is none of {cls}")
         return value
 
-    return structure
+    return check
 
 
-def _structure_float(value: object, _: type) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{value!r} is no float")
-    return float(value)
+def _choice_in(cls: Any) -> In:
+    check = _choice_out(cls)
+    return lambda value, _: check(value)
 
 
-def _check_plain(value: object, where: str) -> None:
-    """Refuse what JSON would silently turn into something else."""
-    waiting: list[tuple[object, str]] = [(value, where)]
-    while waiting:
-        current, path = waiting.pop()
-        if isinstance(current, float) and not math.isfinite(current):
-            raise WireError(f"{path} is {current!r}: only finite numbers can be sent")
-        if type(current) is dict:
-            for key, inner in current.items():
-                if type(key) is not str:
-                    raise WireError(f"{path} has the key {key!r}: only str keys can be sent")
-                waiting.append((inner, f"{path}[{key!r}]"))
-        elif type(current) is list:
-            waiting.extend((inner, f"{path}[{index}]") for index, inner in enumerate(current))
-        elif not (current is None or type(current) in (str, int, float, bool)):
-            raise WireError(f"{path} is {current!r}: only dict, list, str, int, float, bool and None can be sent")
+def _unknown(cls: Any) -> NoReturn:
+    raise TypeError(f"a field of type {cls} cannot be sent")
 
 
 def _converter() -> Converter:
-    converter = Converter(forbid_extra_keys=True, detailed_validation=False)
+    converter = Converter(forbid_extra_keys=True, omit_if_default=True, detailed_validation=False, structure_fallback_factory=_unknown)
     for primitive in (str, int, bool):
-        converter.register_structure_hook(primitive, _strict(primitive))
-    converter.register_structure_hook(float, _structure_float)
-    converter.register_structure_hook(dict[str, Any], _strict(dict))
-    converter.register_unstructure_hook(JobStatus, lambda status: status.value)
-    converter.register_unstructure_hook(float, lambda number: None if math.isinf(number) else number)
+        converter.register_unstructure_hook(primitive, _primitive_out(primitive))
+        converter.register_structure_hook(primitive, _primitive_in(primitive))
+    converter.register_unstructure_hook(float, _float_out)
+    converter.register_structure_hook(float, _float_in)
+    converter.register_unstructure_hook_factory(_is_collection, _collection_out)
+    converter.register_structure_hook_factory(_is_collection, _collection_in)
+    converter.register_unstructure_hook_factory(_is_choice, _choice_out)
+    converter.register_structure_hook_factory(_is_choice, _choice_in)
+    converter.register_unstructure_hook_factory(attrs.has, _attrs_out)
+    converter.register_unstructure_hook_func(lambda cls: cls is Any, lambda value: value)
     return converter
+
+
+def _check_plain(value: Any, *path: object) -> None:
+    """Refuse what JSON would silently turn into something else."""
+    kind = type(value)
+    if len(path) > DEPTH:
+        raise TypeError(f"{_shown(path[:1])} is nested deeper than {DEPTH} levels")
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise TypeError(f"{_shown(path)} has the key {key!r}: only str keys can be sent")
+            _check_plain(item, *path, key)
+    elif kind is list:
+        for index, item in enumerate(value):
+            _check_plain(item, *path, index)
+    elif kind not in _PLAIN:
+        raise TypeError(f"{_shown(path)} is a {kind.__name__}: only dict, list, str, int, float, bool and None can be sent")
+    elif kind is float and not math.isfinite(value):
+        raise TypeError(f"{_shown(path)} is {value!r}: only finite numbers can be sent")
+
+
+def _shown(path: tuple[object, ...]) -> str:
+    field, *keys = path
+    return f"{field}{''.join(f'[{key!r}]' for key in keys)}"
+
+
+# -- the table -----------------------------------------------------------------------------------------------------------
 
 
 class Codec:
@@ -97,7 +213,8 @@ class Codec:
         types: Message classes of your own, by tag; both sides need the same table.
 
     Raises:
-        TypeError: A class is no attrs class of messages.
+        TypeError: A tag is no ``str``, a class is none of messages, never leaves the process, or has a field of a type that
+            cannot be sent.
         ValueError: A tag or a class is in the table already.
     """
 
@@ -106,20 +223,14 @@ class Codec:
         self._classes: dict[str, type[BusMessage]] = {}
         self._tags: dict[type[BusMessage], str] = {}
         for tag, cls in (*BUILT_IN.items(), *(types or {}).items()):
-            self._add(tag, cls)
+            self._add(check_name(tag, "a tag"), cls)
 
     def _add(self, tag: str, cls: type[BusMessage]) -> None:
-        if not is_message_class(cls):
-            raise TypeError(f"only classes of messages can be sent, not {cls!r}")
+        if not is_message_class(cls) or issubclass(cls, BusLocalMessage):
+            raise TypeError(f"only classes of messages that may leave the process can be sent, not {cls!r}")
         if tag in self._classes or cls in self._tags:
             raise ValueError(f"{tag!r} or {cls.__name__} is in the table already")
-        for plain in (cls, WorkerRegistryEntry):
-            self._converter.register_unstructure_hook(
-                plain, make_dict_unstructure_fn(plain, self._converter, _cattrs_omit_if_default=True)
-            )
-            self._converter.register_structure_hook(
-                plain, make_dict_structure_fn(plain, self._converter, _cattrs_forbid_extra_keys=True)
-            )
+        self._converter.get_structure_hook(cls)  # here a field's type is refused, not when the first message comes
         self._classes[tag] = cls
         self._tags[cls] = tag
 
@@ -129,13 +240,17 @@ class Codec:
         Raises:
             WireError: Its class is not in the table, it never leaves the process, or it holds something that cannot be sent.
         """
+        name = type(message).__name__
         tag = self._tags.get(type(message))
-        if tag is None or isinstance(message, BusLocalMessage):
-            raise WireError(f"{type(message).__name__} cannot be sent: it is not in the table, or is for this process only")
-        fields = self._converter.unstructure(message)
-        for name, value in fields.items():
-            _check_plain(value, f"{type(message).__name__}.{name}")
-        return json.dumps({_TAG: tag, **fields}, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
+        if tag is None:
+            raise WireError(f"{name} cannot be sent: it is not in the table, or never leaves the process")
+        try:
+            fields = self._converter.unstructure(message)
+            _check_plain(fields)
+            text = json.dumps({_TAG: tag, **fields}, separators=(",", ":"), ensure_ascii=False)
+        except Exception as error:
+            raise WireError(f"{name} cannot be sent: {describe(error)}") from error
+        return text.encode("utf-8", "surrogatepass")
 
     def loads(self, data: bytes) -> BusMessage:
         """Return the message in the bytes.
@@ -144,12 +259,15 @@ class Codec:
             WireError: They are no message: nothing was imported, nothing built.
         """
         try:
-            fields = json.loads(data.decode("utf-8", "surrogatepass"), parse_constant=_no_constant)
+            fields = json.loads(data.decode("utf-8", "surrogatepass"), parse_float=_finite, parse_constant=_finite)
             cls = self._classes[fields.pop(_TAG)]
             return self._converter.structure(fields, cls)
         except Exception as error:
-            raise WireError(f"no message: {type(error).__name__}") from error
+            raise WireError(f"no message: {describe(error)}") from error
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number that can be sent")
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number that can be sent")
+    return number
