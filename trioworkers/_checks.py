@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ def check_seconds(value: object, what: str = "timeout") -> float:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{what} must be a number of seconds, not {value!r}")
-    if math.isnan(value) or value < 0:
+    if not 0 <= value <= sys.float_info.max and value != math.inf:
         raise ValueError(f"{what} must be zero or more seconds, not {value!r}")
     return float(value)
 

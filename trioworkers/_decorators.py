@@ -203,9 +203,9 @@ def collect(cls: type) -> Marks:
             case ReadyMark(name=name):
                 _once(cls, f"the readiness of {name!r}", attribute, marks.ready.get(name))
                 marks.ready[name] = attribute
-            case MessageMark(cls=message_class):
-                _once(cls, f"messages of class {message_class.__name__}", attribute, marks.messages.get(message_class))
-                marks.messages[message_class] = attribute
+            case _:
+                _once(cls, f"messages of class {mark.cls.__name__}", attribute, marks.messages.get(mark.cls))
+                marks.messages[mark.cls] = attribute
     return marks
 
 

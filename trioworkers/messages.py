@@ -37,6 +37,12 @@ _OPTIONAL_DICT = validators.optional(validators.instance_of(dict))
 _DEADLINE = validators.instance_of((int, float))
 
 
+class BusLocalMessage:
+    """A mark: such a message never leaves the process. It may stand anywhere among the bases."""
+
+    __slots__ = ()
+
+
 @attrs.frozen(kw_only=True)
 class BusMessage:
     """The base of all messages; subclass :class:`BusDataMessage` or :class:`BusSystemMessage` for your own.
@@ -56,6 +62,10 @@ class BusMessage:
 
     priority: ClassVar[Priority] = Priority.DATA
     local: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        """The mark decides where it may go."""
+        cls.local = issubclass(cls, BusLocalMessage)
 
     source: str = attrs.field(validator=_NAME)
     target: str | None = attrs.field(default=None, validator=validators.optional(_NAME))
@@ -77,13 +87,6 @@ class BusSystemMessage(BusMessage):
 
     __slots__ = ()
     priority: ClassVar[Priority] = Priority.SYSTEM
-
-
-class BusLocalMessage:
-    """A mark: such a message never leaves the process."""
-
-    __slots__ = ()
-    local: ClassVar[bool] = True
 
 
 # -- lives ---------------------------------------------------------------------------------------------------------------

@@ -43,8 +43,8 @@ class WorkerActivationArgs:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Build from what ``on_activated`` received; keys that are no field are ignored."""
-        known = {field.name for field in attrs.fields(cls)}
-        return cls(**{key: value for key, value in data.items() if key in known})
+        known = {field.name: field.alias for field in attrs.fields(cls) if field.init}
+        return cls(**{known[key]: value for key, value in data.items() if key in known})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that are not ``None``, shallowly: nested values are handed over as they are."""

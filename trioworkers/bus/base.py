@@ -21,7 +21,7 @@ import trio
 from .._checks import check_seconds
 from .._sources import IdSource, random_ids
 from ..errors import DuplicateWorkerError
-from ..messages import BusLocalMessage, BusMessage, Priority
+from ..messages import BusMessage, Priority
 from .inbox import Inbox
 
 PACE = 32
@@ -263,7 +263,7 @@ class WorkerBus(ABC):
                 self._over_capacity += 1
             self._delivered += 1
             inbox.deliver(message)
-        elif isinstance(message, BusLocalMessage) or not self.publish(message):
+        elif message.local or not self.publish(message):
             self._dead_letter(message)
 
     def _broadcast(self, message: BusMessage) -> None:
@@ -273,7 +273,7 @@ class WorkerBus(ABC):
         for inbox in receivers.values():
             self._delivered += 1
             inbox.deliver(message)
-        if not isinstance(message, BusLocalMessage):
+        if not message.local:
             self.publish(message)
 
     def _dead_letter(self, message: BusMessage) -> None:

@@ -11,7 +11,7 @@ but the ``Cancelled`` that we caused.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, final
@@ -19,7 +19,7 @@ from typing import Any, Generic, Self, TypeVar, final
 import trio
 
 from .._checks import check_optional_seconds
-from ..errors import JobError, JobGroupError, WorkerStateError
+from ..errors import JobError, JobGroupError, WorkersError, WorkerStateError
 from ..types import JobEvent, JobGroupEvent, JobStatus
 from .events import EventIterator, Events
 from .group import TIMEOUT, JobGroup
@@ -29,8 +29,13 @@ E = TypeVar("E", JobEvent, JobGroupEvent)
 
 
 @asynccontextmanager
-async def _asking(requester: JobRequester, group: JobGroup, request: Request, grace: float | None) -> AsyncIterator[None]:
-    await requester.launch(group, request)
+async def _asking(
+    requester: JobRequester, group: JobGroup, request: Request, grace: float | None, shape: Callable[[JobGroupError], WorkersError]
+) -> AsyncIterator[None]:
+    try:
+        await requester.launch(group, request)
+    except JobGroupError as error:
+        raise shape(error) from None
     scope = trio.CancelScope(deadline=group.deadline)
     _cancel_with(group, scope)
     own_failure: str | None = None
@@ -50,11 +55,11 @@ async def _asking(requester: JobRequester, group: JobGroup, request: Request, gr
                 left_behind = await _wait_acknowledged(requester, group, grace)  # noqa: ASYNC102 - it shields itself
     except BaseException as error:
         if own_failure is not None:
-            error.add_note(f"Meanwhile {group.group_error()}")
+            error.add_note(f"Meanwhile {shape(group.group_error())}")
         _note_left_behind(error, left_behind)
         raise
     if group.failure is not None:
-        failure = group.group_error()
+        failure = shape(group.group_error())
         _note_left_behind(failure, left_behind)
         raise failure
 
@@ -107,6 +112,10 @@ class _Block(Generic[E]):
     def _shape(source: str, kind: str, data: dict[str, Any] | None) -> E:
         raise NotImplementedError
 
+    @staticmethod
+    def _shape_error(error: JobGroupError) -> WorkersError:
+        return error
+
     @property
     def job_id(self) -> str:
         """The request's id.
@@ -120,13 +129,14 @@ class _Block(Generic[E]):
         """Wait until all are ready, and ask them.
 
         Raises:
-            WorkerStateError: It is entered a second time, or the worker has finished.
+            JobError, JobGroupError: Not all are ready in time, or they never will be.
+            WorkerStateError: It is entered a second time, or the asker has finished.
         """
         if self._group is not None:
             raise WorkerStateError("a job block asks once: call job() or job_group() again for another request")
         self._group = self._requester.prepare(self._request)
         self._group.events = self._events
-        self._body = _asking(self._requester, self._group, self._request, self._grace)
+        self._body = _asking(self._requester, self._group, self._request, self._grace, self._shape_error)
         await self._body.__aenter__()
         return self
 
@@ -184,32 +194,13 @@ class JobContext(_Block[JobEvent]):
         group = self._entered()
         return group.responses.get(group.worker_names[0], {})
 
-    async def __aenter__(self) -> Self:
-        """Wait until the worker is ready, and ask it.
-
-        Raises:
-            JobError: It is not ready in time, or never will be.
-            WorkerStateError: The block is entered a second time, or the asker has finished.
-        """
-        try:
-            return await super().__aenter__()
-        except JobGroupError as error:
-            raise _only(error) from None
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        """Wait for the outcome; when this returns or raises, nothing of the job runs any more.
-
-        Raises:
-            JobError: The job did not complete, and the body left no other error.
-        """
-        try:
-            return await super().__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - handed through
-        except JobGroupError as error:
-            if error is exc or error.job_id != self.job_id:
-                raise
-            raise _only(error) from None
+    @staticmethod
+    def _shape_error(error: JobGroupError) -> JobError:
+        """The one member's error, with the notes of the whole."""
+        only = next(iter(error.errors.values()))
+        for note in getattr(error, "__notes__", ()):
+            only.add_note(note)
+        return only
 
 
 @final
@@ -250,11 +241,3 @@ class JobGroupContext(_Block[JobGroupEvent]):
             WorkerStateError: The block has not been entered.
         """
         return self._entered().statuses
-
-
-def _only(error: JobGroupError) -> JobError:
-    """The one member's error, with the notes of the whole."""
-    only = next(iter(error.errors.values()))
-    for note in getattr(error, "__notes__", ()):
-        only.add_note(note)
-    return only

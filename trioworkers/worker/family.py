@@ -208,6 +208,8 @@ class Family:
             family.lifecycle.attach()
 
     def _check_child(self, family: Family) -> None:
+        if family.lifecycle.is_over:
+            raise WorkerStateError(f"worker {family.name!r} is {family.lifecycle.state}: only a new worker can be added")
         if family.parent is not None:
             raise FamilyError(f"worker {family.name!r} is a child of {family.parent.name!r} already: a worker has one parent")
         if family is self or any(family is above for above in self.ancestors()):
