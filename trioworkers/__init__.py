@@ -17,6 +17,7 @@ from __future__ import annotations
 from ._decorators import handles as handles
 from ._decorators import job as job
 from ._decorators import worker_ready as worker_ready
+from ._transitions import WorkerState as WorkerState
 from .bus import BusStatistics as BusStatistics
 from .bus import LocalBus as LocalBus
 from .bus import MailboxStatistics as MailboxStatistics
