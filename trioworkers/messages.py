@@ -175,6 +175,10 @@ def _ids(ids: Iterable[str]) -> tuple[str, ...]:
     return tuple(ids)
 
 
+def _payload(payload: dict[str, Any] | None) -> dict[str, Any]:
+    return {} if payload is None else payload
+
+
 # -- jobs ----------------------------------------------------------------------------------------------------------------
 
 
@@ -185,7 +189,7 @@ class BusJobRequestMessage(BusDataMessage):
     Args:
         job_id: Unique across processes; the members of a group share one.
         job_name: Which handler; ``None`` for ``on_job_request``.
-        payload: What the handler reads.
+        payload: What the handler reads; ``{}`` if nothing was given.
         timeout: Seconds the job has left, enforced on both sides; ``None`` for no limit.
         deadline: When the asker's surroundings will give up, by the trio clock they share (``inf`` if never): information only.
         chain: The ids of the jobs inside which this one is asked for, outermost first.
@@ -194,7 +198,7 @@ class BusJobRequestMessage(BusDataMessage):
 
     job_id: str = attrs.field(validator=_TEXT)
     job_name: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
-    payload: dict[str, Any] | None = attrs.field(default=None, validator=_OPTIONAL_DICT)
+    payload: dict[str, Any] = attrs.field(default=None, converter=_payload, validator=validators.instance_of(dict))
     timeout: float | None = attrs.field(default=None, validator=validators.optional(_DEADLINE))
     deadline: float = attrs.field(default=math.inf, validator=_DEADLINE)
     chain: tuple[str, ...] = attrs.field(default=(), converter=_ids, validator=validators.deep_iterable(_TEXT))

@@ -34,6 +34,10 @@ class Listener(WorkerHooks):
         """Write it down."""
         self.log.append(("hook", data))
 
+    async def also(self, data: WorkerReadyData) -> None:
+        """A handler like those that users register: a function of the worker and the argument."""
+        self.log.append(("async", data))
+
 
 class Below(Listener):
     """Inherits an overridden hook."""
@@ -62,13 +66,10 @@ def test_the_hook_first_then_the_handlers() -> None:
     owner = Listener()
     hooks = Hooks(owner, WorkerHooks)
 
-    async def first(worker: Listener, data: WorkerReadyData) -> None:
-        worker.log.append(("async", data))
-
     def second(worker: Listener, data: WorkerReadyData) -> None:
         worker.log.append(("sync", data))
 
-    hooks.register("on_worker_ready", first)
+    hooks.register("on_worker_ready", Listener.also)
     hooks.register("on_worker_ready", second)
     run(hooks.fire("on_worker_ready", READY))
     assert owner.log == [("hook", READY), ("async", READY), ("sync", READY)]

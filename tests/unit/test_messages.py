@@ -210,14 +210,14 @@ def test_sequences_become_tuples() -> None:
 
 
 def test_a_request_has_defaults() -> None:
-    """A request without more has no limit, no payload, no job around it, and the usual window."""
+    """A request without more has no limit, an empty payload, no job around it, and the usual window."""
     request = BusJobRequestMessage(source="a", job_id="j")
     assert attrs.asdict(request) == {
         "source": "a",
         "target": None,
         "job_id": "j",
         "job_name": None,
-        "payload": None,
+        "payload": {},
         "timeout": None,
         "deadline": math.inf,
         "chain": (),

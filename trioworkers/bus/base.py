@@ -146,8 +146,8 @@ class WorkerBus(ABC):
         """Deliver nothing more to this inbox; its name is free. Harmless if it was not subscribed."""
         if self._inboxes.get(inbox.name) is inbox:
             del self._inboxes[inbox.name]
-            for cls in inbox.listens_to():
-                self._listeners[cls].pop(inbox.name, None)
+            for listeners in self._listeners.values():
+                listeners.pop(inbox.name, None)
 
     def __contains__(self, name: object) -> bool:
         """Whether the name is taken here."""
@@ -175,8 +175,7 @@ class WorkerBus(ABC):
             return
         self._delivering = True
         try:
-            while self._underway:
-                self._route(self._underway.popleft())
+            self._deliver_underway()
         finally:
             self._delivering = False
 
@@ -249,6 +248,14 @@ class WorkerBus(ABC):
         )
 
     # -- inside ------------------------------------------------------------------------------------------------------------
+
+    def _deliver_underway(self) -> None:
+        try:
+            while self._underway:
+                self._route(self._underway.popleft())
+        finally:
+            if self._underway:  # something raised, perhaps a publish: the rest is delivered all the same
+                self._deliver_underway()
 
     def _route(self, message: BusMessage) -> None:
         self._posted += 1

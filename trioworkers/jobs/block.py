@@ -88,7 +88,7 @@ async def _wait_acknowledged(requester: JobRequester, group: JobGroup, grace: fl
         return []
     with trio.CancelScope(shield=True, deadline=float("inf") if grace is None else trio.current_time() + grace):
         await group.wait_acknowledged()
-    return requester.leave_behind(group) if not group.is_over else []
+    return requester.leave_behind(group)
 
 
 def _note_left_behind(error: BaseException, names: list[str]) -> None:

@@ -136,6 +136,7 @@ class JobRequester:
     _registry: Callable[[], WorkerRegistry]
     _may_wait_for: Callable[[tuple[str, ...]], None]
     groups: dict[str, JobGroup] = attrs.field(factory=dict, init=False)
+    _waits: dict[trio.CancelScope, None] = attrs.field(factory=dict, init=False)
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
     _closed: str | None = attrs.field(default=None, init=False)
     _asked: int = attrs.field(default=0, init=False)
@@ -185,8 +186,9 @@ class JobRequester:
         """
         self._may_wait_for(group.worker_names)
         reason = UNREADY
-        with trio.move_on_at(group.deadline):
+        with trio.move_on_at(group.deadline) as scope:
             await self._bus().pace()
+            self._waits[scope] = None
             try:
                 await self._registry().wait_ready(*group.worker_names)
             except UnknownWorkerError as error:
@@ -195,6 +197,10 @@ class JobRequester:
                 self.check_open()
                 self._send(group, request)
                 return
+            finally:
+                del self._waits[scope]
+        if reason is UNREADY:
+            self.check_open()
         raise self._unready(group, reason)
 
     async def ask(self, request: Request) -> JobGroup:
@@ -269,6 +275,8 @@ class JobRequester:
         """Ask nothing more, and give up all that is out."""
         if self._closed is None:
             self._closed = reason
+        for scope in self._waits:
+            scope.cancel(reason=reason)
         for group in list(self.groups.values()):
             self.cancel(group, reason)
 

@@ -342,8 +342,8 @@ class WorkerRunner:
 
     def _retire(self) -> None:
         reason = f"runner {self._name!r} has ended: {self._lifecycle.reason or 'no reason given'}"
+        self._registry.close(reason)  # first: who waits for a worker through this runner hears which one will not come
         self._requester.close(reason)
-        self._registry.close(reason)
         self._inbox.close()
 
     def _end(self, reason: str | None) -> None:

@@ -89,7 +89,7 @@ def _float_in(value: Any, _: object) -> Any:
 
 def _attrs_out(cls: Any, converter: Converter) -> Out:
     fields_of = converter.gen_unstructure_attrs_fromdict(cls)
-    return lambda value: fields_of(_exactly(get_origin(cls) or cls, value))
+    return lambda value: fields_of(_exactly(cls, value))
 
 
 def _is_collection(cls: Any) -> bool:
@@ -137,12 +137,18 @@ def _is_choice(cls: Any) -> bool:
     return origin in (Union, UnionType) and len(members) > 1 + (NoneType in members) and all(member in _PLAIN for member in members)
 
 
+def _chooser(cls: Any) -> Callable[[Any], bool]:
+    members = get_args(cls)
+    if get_origin(cls) is Literal:
+        return lambda value: any(type(value) is type(member) and value == member for member in members)
+    return lambda value: type(value) in members or (type(value) is int and float in members)
+
+
 def _choice_out(cls: Any) -> Out:
-    origin, members = get_origin(cls), get_args(cls)
-    allowed = [(type(member), member) for member in members] if origin is Literal else [*members, *[int] * (float in members)]
+    is_one = _chooser(cls)
 
     def check(value: Any) -> Any:
-        if ((type(value), value) if origin is Literal else type(value)) not in allowed:
+        if not is_one(value):
             raise TypeError(f"{value!r} is none of {cls}")
         return value
 

@@ -206,8 +206,11 @@ class WorkerCore:
             self.family.begin_end()
         else:
             self.activation.open(nursery)
+            self._watch_roots()
         self.responder.open(nursery)
         self.inbox.system.open(nursery)
+
+    def _watch_roots(self) -> None:
         if self.parent is None:
             self.watches.watch_roots()
 
@@ -239,8 +242,8 @@ class WorkerCore:
         self.hooks.register(event, handler)
         if self.family.place is not None:
             self.bus().listen(self.inbox)
-        if self.lifecycle.is_serving and self.parent is None:
-            self.watches.watch_roots()
+        if self.lifecycle.state is WorkerState.READY:
+            self._watch_roots()
 
     # -- what others want to know ------------------------------------------------------------------------------------------
 

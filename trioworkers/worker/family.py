@@ -232,7 +232,7 @@ class Family:
         Raises:
             BaseExceptionGroup: What those raised who failed, flat.
         """
-        waiting = [family for family in families if not family.lifecycle.is_over]
+        waiting = [family for family in families if family.lifecycle.state is WorkerState.ATTACHED]
         if self.nursery is None or not waiting:
             return
         launch = Launch(len(waiting))

@@ -1,0 +1,44 @@
+"""Subscribers of a bus that are no workers: an inbox, and a log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from trioworkers import BusMessage
+from trioworkers._hooks import Hooks, WorkerHooks
+from trioworkers._load import Load
+from trioworkers.bus import Inbox
+from trioworkers.bus.inbox import Showing
+
+
+class Subscriber(WorkerHooks):
+    """Writes down each message of the classes it handles."""
+
+    def __init__(self, name: str, *handled: type[BusMessage], log: list[Any] | None = None) -> None:
+        self.log: list[Any] = [] if log is None else log
+        self.load = Load()
+        self.hooks = Hooks(self, WorkerHooks)
+        self.inbox = Inbox(name, self.hooks, self.load, self.run, dict.fromkeys(handled, self.handle))
+
+    async def run(self, showing: Showing) -> None:
+        """Show."""
+        await showing.run(self.hooks)
+
+    async def handle(self, message: BusMessage) -> None:
+        """Write it down."""
+        self.log.append((self.inbox.name, message))
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Run the lanes."""
+        self.inbox.system.open(nursery)
+        nursery.start_soon(self.inbox.data.serve)
+
+
+class Curious(Subscriber):
+    """Wants to see every message."""
+
+    async def on_bus_message(self, message: BusMessage) -> None:
+        """Write it down."""
+        self.log.append((self.inbox.name, "saw", message))
