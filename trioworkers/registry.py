@@ -17,10 +17,11 @@ OnReady = Callable[[WorkerReadyData], None]
 OnLost = Callable[[WorkerLostData], None]
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Watch:
     ready: OnReady
     lost: OnLost | None
+    live: bool = True
 
 
 @attrs.define(eq=False)
@@ -81,18 +82,21 @@ class WorkerRegistry:
             DuplicateWorkerError: Another runner has a worker of that name.
         """
         runner = runner or self.runner_name
-        workers = self._local if runner == self.runner_name else self._remote.setdefault(runner, {})
+        workers = self._workers_of(runner)
         new = entry.name not in workers
         if new and entry.name in self:
             raise DuplicateWorkerError(f"the name {entry.name!r} is taken by a worker of another runner: choose another")
         if entry.started_at is None:
             entry = attrs.evolve(entry, started_at=self._clock())
         workers[entry.name] = entry
+        if runner != self.runner_name:
+            self._remote[runner] = workers
         if new:
             self.registered += 1
             data = WorkerReadyData(entry.name, runner)
             for watch in self._watching(entry, runner):
-                watch.ready(data)
+                if watch.live:
+                    watch.ready(data)
             for event in self._waits.get(entry.name, ()):
                 event.set()
         return new
@@ -100,13 +104,15 @@ class WorkerRegistry:
     def unregister(self, name: str, *, runner: str | None = None) -> None:
         """Forget a worker; watchers hear that it is lost. Harmless if it is not there."""
         runner = runner or self.runner_name
-        workers = self._local if runner == self.runner_name else self._remote.get(runner, {})
+        workers = self._workers_of(runner)
         entry = workers.pop(name, None)
+        if not workers:
+            self._remote.pop(runner, None)
         if entry is not None:
             self.unregistered += 1
             data = WorkerLostData(name, runner)
             for watch in self._watching(entry, runner):
-                if watch.lost is not None:
+                if watch.live and watch.lost is not None:
                     watch.lost(data)
 
     def watch(self, name: str, ready: OnReady, lost: OnLost | None = None) -> None:
@@ -131,20 +137,22 @@ class WorkerRegistry:
     def unwatch(self, ready: OnReady, *names: str) -> None:
         """Drop the watches of this handler: those on ``names``, or the one on roots if none is given."""
         for name in names:
-            kept = [watch for watch in self._watches.get(name, ()) if watch.ready != ready]
+            kept = self._drop(self._watches.pop(name, []), ready)
             if kept:
                 self._watches[name] = kept
-            else:
-                self._watches.pop(name, None)
         if not names:
-            self._root_watches = [watch for watch in self._root_watches if watch.ready != ready]
+            self._root_watches = self._drop(self._root_watches, ready)
 
     async def wait_ready(self, *names: str) -> None:
-        """Wait until all are ready at one moment; a checkpoint even if they are.
+        """Wait until all are ready at one moment; a cancel point even if they are.
 
         Raises:
+            TypeError: A name is no ``str``.
+            ValueError: A name is empty.
             UnknownWorkerError: The runner ended, so that they never will be.
         """
+        for name in names:
+            check_name(name)
         await trio.lowlevel.checkpoint_if_cancelled()
         while missing := [name for name in names if name not in self]:
             if self._closed is not None:
@@ -170,6 +178,15 @@ class WorkerRegistry:
         for events in self._waits.values():
             for event in events:
                 event.set()
+
+    def _workers_of(self, runner: str) -> dict[str, WorkerRegistryEntry]:
+        return self._local if runner == self.runner_name else self._remote.get(runner, {})
+
+    @staticmethod
+    def _drop(watches: list[_Watch], ready: OnReady) -> list[_Watch]:
+        for watch in watches:
+            watch.live = watch.live and watch.ready != ready  # who is being told just now is told no further
+        return [watch for watch in watches if watch.live]
 
     def _watching(self, entry: WorkerRegistryEntry, runner: str) -> tuple[_Watch, ...]:
         roots = self._root_watches if entry.parent is None and runner == self.runner_name else ()

@@ -10,6 +10,7 @@ from unit.subscribers import Curious, Subscriber
 
 from trioworkers import BusDataMessage, BusMessage, MailboxStatistics
 from trioworkers.bus.inbox import Showing
+from trioworkers.bus.inbox import shown as wait_shown
 
 NOTE = Note(source="a", target="w", text="note")
 ALARM = Alarm(source="a", target="w", text="alarm")
@@ -109,6 +110,35 @@ def test_a_hook_that_nobody_wants() -> None:
     subscriber.inbox.call(("on_activated", None), seen=lambda: subscriber.log.append("seen"))
     assert subscriber.log == ["seen"]
     assert subscriber.inbox.data.waiting == 0
+
+
+async def test_what_makes_no_sense_any_more_is_not_shown() -> None:
+    """J3: what was queued for a reason that is gone when its turn comes is not shown."""
+    subscriber = Listener("w", Note)
+    for number, sense in enumerate((True, False)):
+        subscriber.inbox.show(NOTE, ("on_activated", {"n": number}), still=lambda sense=sense: sense)  # type: ignore[misc]
+    assert await shown(subscriber) == [("w", NOTE), ("activated", {"n": 0}), ("w", "saw", NOTE)]
+    assert subscriber.inbox.data.handled == 2
+
+
+async def test_waiting_until_a_hook_has_run() -> None:
+    """I10: whoever queues a hook can wait until it has run; in a lane that is closed it never will, and nobody waits."""
+    subscriber = Listener("w")
+    call = ("on_activated", None)
+
+    async def wait() -> None:
+        await wait_shown(subscriber.inbox.data, call)
+        subscriber.log.append("it has run")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await settle()
+        assert subscriber.log == []
+        subscriber.open(nursery)
+        await settle()
+        subscriber.inbox.close()
+    await wait()
+    assert subscriber.log == [("activated", None), "it has run", "it has run"]
 
 
 async def test_an_empty_showing() -> None:

@@ -215,12 +215,20 @@ def test_unwatching_inside_a_notification() -> None:
     registry.watch_roots(told.append)
     registry.register(entry("w"))
     assert told == []
-    registry.unwatch(drop, "w")
-    registry.watch("w", print, drop)
+
+
+def test_unwatching_inside_a_loss() -> None:
+    """R2: the same holds when a worker is lost."""
+    registry, told, other = make(), list[Data](), list[Data]()
+
+    def drop(data: Data) -> None:
+        registry.unwatch(told.append, "w")
+
+    registry.watch("w", other.append, drop)
     registry.watch("w", told.append, told.append)
-    del told[:]
+    registry.register(entry("w"))
     registry.unregister("w")
-    assert told == []
+    assert told == other == [ready("w")]
 
 
 def test_unregistering_inside_a_notification() -> None:
@@ -264,13 +272,13 @@ def test_a_dropped_watch_leaves_nothing() -> None:
 
 
 @pytest.mark.parametrize(("name", "error"), [(5, TypeError), ("", ValueError), (None, TypeError)])
-async def test_names_are_checked(name: Any, error: type[Exception]) -> None:
+async def test_names_are_checked(name: Any, error: type[Exception], autojump_clock: trio.testing.MockClock) -> None:
     """U2: what is no name, or empty, can be neither watched nor waited for: it would be for ever."""
     registry = make()
     with pytest.raises(error, match="a worker's name must"):
         registry.watch(name, print)
     assert registry._watches == {}
-    with pytest.raises(error, match="a worker's name must"), trio.fail_after(0):
+    with pytest.raises(error, match="a worker's name must"), trio.fail_after(1):
         await registry.wait_ready("w", name)
 
 

@@ -138,9 +138,10 @@ class WorkerBus(ABC):
         self.listen(inbox)
 
     def listen(self, inbox: Inbox) -> None:
-        """Take notice of which broadcasts the inbox listens to, now that it may be more."""
-        for cls in inbox.listens_to():
-            self._listeners.setdefault(cls, {})[inbox.name] = inbox
+        """Take notice of which broadcasts the inbox listens to, now that it may be more; nothing if it is not subscribed."""
+        if self._inboxes.get(inbox.name) is inbox:
+            for cls in inbox.listens_to():
+                self._listeners.setdefault(cls, {})[inbox.name] = inbox
 
     def unsubscribe(self, inbox: Inbox) -> None:
         """Deliver nothing more to this inbox; its name is free. Harmless if it was not subscribed."""

@@ -27,21 +27,33 @@ class Showing:
         methods: Methods marked for it, called with ``argument``.
         calls: The hooks to fire, in order.
         seen: What to do when all have run.
+        still: Whether it still makes sense when its turn comes; ``None`` if it always does.
     """
 
     message: BusMessage | None = None
     methods: tuple[tuple[Callable[[Any], Any], object], ...] = ()
     calls: tuple[Call, ...] = ()
     seen: Callable[[], None] | None = None
+    still: Callable[[], bool] | None = None
 
     async def run(self, hooks: Hooks) -> None:
         """Call everything."""
+        if self.still is not None and not self.still():
+            return
         for method, argument in self.methods:
             await method(argument)
         for call in self.calls:
             await hooks.fire(*call)
         if self.seen is not None:
             self.seen()
+
+
+async def shown(lane: Lane[Showing], call: Call) -> None:
+    """Queue a hook and wait until it has run; returns at once if the lane is closed."""
+    if not lane.closed:
+        done = trio.Event()
+        lane.put(Showing(calls=(call,), seen=done.set))
+        await done.wait()
 
 
 @attrs.frozen
@@ -106,7 +118,12 @@ class Inbox:
         return (*everything, *self._handlers)
 
     def show(
-        self, message: BusMessage, *calls: Call, lane: Lane[Showing] | None = None, seen: Callable[[], None] | None = None
+        self,
+        message: BusMessage,
+        *calls: Call,
+        lane: Lane[Showing] | None = None,
+        seen: Callable[[], None] | None = None,
+        still: Callable[[], bool] | None = None,
     ) -> bool:
         """Queue what user code wants to see of a message.
 
@@ -115,6 +132,7 @@ class Inbox:
             calls: The hooks made for it.
             lane: Where, if not by the message's priority.
             seen: Called when all have run, or at once if nobody wants to see it.
+            still: Asked again when its turn comes; if not, nobody sees it.
 
         Returns:
             Whether anything was queued.
@@ -128,7 +146,7 @@ class Inbox:
             if seen is not None:
                 seen()
             return False
-        (lane or self.lane_of(message)).put(Showing(message, methods, wanted, seen))
+        (lane or self.lane_of(message)).put(Showing(message, methods, wanted, seen, still))
         return True
 
     def call(self, call: Call, *, lane: Lane[Showing] | None = None, seen: Callable[[], None] | None = None) -> None:
@@ -155,6 +173,17 @@ class Inbox:
     def is_lane_task(self, task: trio.lowlevel.Task) -> bool:
         """Whether this very task runs one of the lanes."""
         return task in (self.data.task, self.system.task)
+
+    def lane_around(self) -> Lane[Showing] | None:
+        """The lane in one of whose hooks the present task runs, itself or in a nursery that the hook has opened."""
+        busy = [lane for lane in (self.data, self.system) if lane.busy]
+        task: trio.lowlevel.Task | None = trio.lowlevel.current_task() if busy else None
+        while task is not None:
+            for lane in busy:
+                if lane.task is task:
+                    return lane
+            task = None if task.parent_nursery is None else task.parent_nursery.parent_task
+        return None
 
     def statistics(self) -> MailboxStatistics:
         """A snapshot."""

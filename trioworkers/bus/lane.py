@@ -56,16 +56,14 @@ class Lane(Generic[T]):
     _draining: bool = attrs.field(default=False, init=False)
     _start: Callable[[], None] | None = attrs.field(default=None, init=False)
     _moved: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    _channel: tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]] = attrs.field(
-        factory=lambda: trio.open_memory_channel[Any](float("inf")), init=False
-    )
+    _channel: tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]] | None = attrs.field(default=None, init=False)
 
     def put(self, item: T) -> None:
         """Append; after :meth:`close`, drop and count."""
         if self.closed:
             self.dropped += 1
             return
-        self._channel[0].send_nowait(item)
+        self._ends[0].send_nowait(item)
         self._load.add()
         self.waiting += 1
         self.peak = max(self.peak, self.waiting)
@@ -89,15 +87,14 @@ class Lane(Generic[T]):
         self.dropped += self.waiting
         self._load.done(self.waiting)
         self.waiting = 0
-        send, receive = self._channel
-        send.close()
-        receive.close()
+        for end in self._ends:
+            end.close()
         self._moved.unpark_all()
 
     async def serve(self) -> None:
         """Run what comes, until closed."""
         self.task = trio.lowlevel.current_task()
-        receive = self._channel[1]
+        receive = self._ends[1]
         while not self.closed:
             try:
                 item = await receive.receive()
@@ -114,6 +111,13 @@ class Lane(Generic[T]):
     def must_go_first(self) -> bool:
         """Whether something waits here that could start now."""
         return bool(self.waiting) and not self.busy
+
+    @property
+    def _ends(self) -> tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]]:
+        """The two ends of the channel, made when first needed: most lanes of most workers never are."""
+        if self._channel is None:
+            self._channel = trio.open_memory_channel[T](float("inf"))
+        return self._channel
 
     def _wake(self) -> None:
         if self.waiting and self._start is not None and not self._draining:
@@ -134,7 +138,7 @@ class Lane(Generic[T]):
         for _ in range(limit):
             if not self.waiting:
                 return
-            await self._run_one(self._channel[1].receive_nowait())
+            await self._run_one(self._ends[1].receive_nowait())
 
     async def _run_one(self, item: T) -> None:
         while self.ahead is not None and self.ahead.must_go_first:

@@ -136,6 +136,7 @@ class _Block(Generic[E]):
             raise WorkerStateError("a job block asks once: call job() or job_group() again for another request")
         self._group = self._requester.prepare(self._request)
         self._group.events = self._events
+        self._group.held_in = self._requester.lane_around()
         self._body = _asking(self._requester, self._group, self._request, self._grace, self._shape_error)
         await self._body.__aenter__()
         return self

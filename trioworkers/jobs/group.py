@@ -75,6 +75,7 @@ class JobGroup:
     late_errors: list[str] = attrs.field(factory=list, init=False)
     events: Events[Any] | None = attrs.field(default=None, init=False)
     lane: Lane[Showing] | None = attrs.field(default=None, init=False)
+    held_in: Lane[Showing] | None = attrs.field(default=None, init=False)
     showing: int = attrs.field(default=0, init=False)
     when_decided: Callable[[], None] | None = attrs.field(default=None, init=False)
     _members: dict[str, Asked] = attrs.field(init=False)

@@ -295,8 +295,6 @@ class JobRequester:
         group = self._group_of(message)
         if group is None:
             return
-        if message.status is JobStatus.CANCELLED and trio.current_time() >= group.deadline:
-            self.cancel(group, TIMEOUT)  # both ends keep the deadline; whichever is first, it is the request that timed out
         if group.awaits(message.source):
             self._show(group, message, ("on_job_response", message))
             if group.cancel_on_error and message.status is not JobStatus.COMPLETED:
@@ -339,15 +337,21 @@ class JobRequester:
             group.events.put(message.source, kind, data, receipt)
         else:
             receipt.seen()
-        self._show(group, message, (hook, message), seen=receipt.seen)
+        if self._lane_now(group, message) is group.held_in:  # the hook waits behind the one that reads: it cannot hold the reader up
+            receipt.seen()
+            self._show(group, message, (hook, message))
+        else:
+            self._show(group, message, (hook, message), seen=receipt.seen)
 
     def _group_of(self, message: BusJobAnswerMessage) -> JobGroup | None:
         """The request that this is about, unless nobody there was asked, or has answered already."""
         group = self.groups.get(message.job_id)
-        if group is not None and group.may_run(message.source):
-            return group
-        self._strangers += 1
-        return None
+        if group is None or not group.may_run(message.source):
+            self._strangers += 1
+            return None
+        if trio.current_time() >= group.deadline:
+            self.cancel(group, TIMEOUT)  # both ends keep the deadline; whichever task is first, it is the request that timed out
+        return group
 
     # -- deciding ----------------------------------------------------------------------------------------------------------
 
@@ -366,7 +370,15 @@ class JobRequester:
         group.settle()
         self._show_end(group, decisive, ("on_job_error", decisive))
         for name in told:
+            if group.may_run(name):
+                self._tell_to_stop(group, name, reason)
+
+    def _tell_to_stop(self, group: JobGroup, name: str, reason: str) -> None:
+        try:
             self._bus().post(BusJobCancelMessage(source=self.name, target=name, job_id=group.job_id, reason=reason))
+        except Exception:  # noqa: BLE001 - the bus cannot reach it: nobody there can be waited for, and the others want to be told
+            self._left_behind += 1
+            self._acknowledge(group, name)
 
     def _acknowledge(self, group: JobGroup, name: str) -> None:
         group.acknowledge(name)
@@ -411,9 +423,10 @@ class JobRequester:
             self._bus().post(message)
         except BaseException as error:
             names = list(group.worker_names)
-            self.cancel(group, f"the request could not be sent: {describe(error)}")
             for name in names[names.index(message.target or "") :]:
+                group.decide(name, JobOutcome(JobStatus.CANCELLED, reason="not asked"))
                 self._acknowledge(group, name)
+            self.cancel(group, f"the request could not be sent: {describe(error)}")
             raise
 
     def _show(self, group: JobGroup, message: BusJobAnswerMessage, *calls: Call, seen: Callable[[], None] = _nothing) -> None:
@@ -422,11 +435,18 @@ class JobRequester:
     def _show_end(self, group: JobGroup, message: BusJobAnswerMessage, call: Call) -> None:
         self._inbox.call(call, lane=self._lane(group, message), seen=partial(self._shown, group, _nothing))
 
+    def _lane_now(self, group: JobGroup, message: BusJobAnswerMessage) -> Lane[Showing]:
+        """Where hooks of this request go now: behind those that are there already, else by priority."""
+        return group.lane if group.showing and group.lane is not None else self._inbox.lane_of(message)
+
     def _lane(self, group: JobGroup, message: BusJobAnswerMessage) -> Lane[Showing]:
-        if not group.showing or group.lane is None:
-            group.lane = self._inbox.lane_of(message)
+        group.lane = self._lane_now(group, message)
         group.showing += 1
         return group.lane
+
+    def lane_around(self) -> Lane[Showing] | None:
+        """The lane of ours in one of whose hooks this code runs."""
+        return self._inbox.lane_around()
 
     def _shown(self, group: JobGroup, seen: Callable[[], None]) -> None:
         group.showing -= 1

@@ -269,6 +269,7 @@ class JobResponder:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 if job.turn is not None:
                     await job.turn.wait()
+                    await trio.lowlevel.checkpoint_if_cancelled()  # the turn and a cancel may come in one instant
                 if not allows(JOB, job.state, "run"):
                     return JobOutcome(JobStatus.COMPLETED)  # somebody else has answered it already; this is not used
                 CHAIN.set((*job.request.chain, job.request.job_id))
@@ -484,6 +485,7 @@ class JobResponder:
         elif job is not None and job.request.source == message.source and job.cancel is None:
             job.cancel = message
             job.scope.cancel(reason=message.reason)
+            job.credit.close()  # nobody consumes any more: what its cleanup still sends need not wait
         else:
             self._strangers += 1
             return
@@ -492,9 +494,12 @@ class JobResponder:
     def _on_update_request(self, message: BusJobUpdateRequestMessage) -> None:
         job = self.active.get(message.job_id)
         if job is not None and job.request.source == message.source:
-            self._inbox.show(message, ("on_job_update_requested", message))
+            self._inbox.show(message, ("on_job_update_requested", message), still=partial(self._is_active, job))
         else:
             self._strangers += 1
+
+    def _is_active(self, job: Job) -> bool:
+        return self.active.get(job.request.job_id) is job
 
     def _on_credit(self, message: BusJobStreamCreditMessage) -> None:
         job = self.active.get(message.job_id)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+import attrs
 import trio
 
 from .._leaves import flat_group, leaves
@@ -50,29 +51,51 @@ async def open_runner(
     runner = WorkerRunner(
         name=name, bus=bus, handle_sigint=handle_sigint, handle_sigterm=handle_sigterm, shutdown_timeout=shutdown_timeout
     )
-    await runner.add_workers(*workers)
-    body_error: BaseException | None = None
+    body = _Body()
     try:
+        await runner.add_workers(*workers)
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(runner.run, auto_end=False))
             try:
                 yield runner
             except BaseException as error:
-                body_error = error
+                body.left_with(error)
                 runner.cancel_nowait(f"its block was left with {type(error).__name__}")
                 raise
             runner.end_nowait("its block was left")
     except BaseException as error:  # noqa: BLE001 - flattened and raised: nothing is swallowed
-        raise _flattened(error, body_error) from None  # noqa: ASYNC104 - with the Cancelled in it
+        body.outcome = error
+    finally:
+        runner.cancel_nowait("its block is over")  # if it never ran: its names are free again
+    body.raise_outcome()
 
 
-def _flattened(error: BaseException, body_error: BaseException | None) -> BaseException:
-    """The body's own exception if that is all there is, a bare Cancelled if that is, else one flat group."""
-    found = leaves(error)
-    cancelled = [leaf for leaf in found if isinstance(leaf, trio.Cancelled)]
-    errors = [leaf for leaf in found if not isinstance(leaf, trio.Cancelled)]
-    if not errors:
-        return cancelled[0]
-    if body_error is not None and all(any(leaf is own for own in leaves(body_error)) for leaf in found):
-        return body_error
-    return flat_group("workers failed", [*errors, *cancelled[:1]])
+@attrs.define(eq=False)
+class _Body:
+    """What came out of the block's body, and what comes out of the block."""
+
+    error: BaseException | None = None
+    outcome: BaseException | None = None
+    _chain: tuple[BaseException | None, BaseException | None, bool] = (None, None, False)
+
+    def left_with(self, error: BaseException) -> None:
+        """Keep the body's exception, and what it says of its causes."""
+        self.error = error
+        self._chain = (error.__cause__, error.__context__, error.__suppress_context__)
+
+    def raise_outcome(self) -> None:
+        """Raise the body's own exception if there is no other, a bare Cancelled if there is nothing else, else one flat group."""
+        if self.outcome is None:
+            return
+        found = leaves(self.outcome)
+        cancelled = [leaf for leaf in found if isinstance(leaf, trio.Cancelled)]
+        errors = [leaf for leaf in found if not isinstance(leaf, trio.Cancelled)]
+        own = [] if self.error is None else leaves(self.error)
+        if self.error is not None and errors and all(any(leaf is mine for mine in own) for leaf in errors):
+            try:
+                raise self.error
+            finally:
+                self.error.__cause__, self.error.__context__, self.error.__suppress_context__ = self._chain
+        if errors:
+            raise flat_group("workers failed", [*errors, *cancelled[:1]])
+        raise cancelled[0]

@@ -11,12 +11,11 @@ import trio
 
 from .._checks import check_name, check_optional_text, check_seconds
 from .._hooks import Handler, Hooks
-from .._leaves import flat_group
 from .._load import Load
 from .._sources import WallClock, random_name, wall_clock
 from .._transitions import WorkerState
 from ..bus import BusStatistics, Inbox, LocalBus, WorkerBus
-from ..bus.inbox import Showing
+from ..bus.inbox import Showing, shown
 from ..errors import WorkerStateError
 from ..jobs import JobContext, JobGroupContext, JobRequester, Request
 from ..messages import BusCancelMessage, BusEndMessage, BusWorkerErrorMessage
@@ -116,7 +115,7 @@ class WorkerRunner:
         self._inbox.routes.claim({BusEndMessage: self._on_end, BusCancelMessage: self._on_cancel})
         self._requester = JobRequester(self._name, self._inbox, load, lambda: self._bus, lambda: self._registry, _may_wait)
         self._inbox.routes.claim(self._requester.routes())
-        duties = Duties(child_failed=self._child_failed, close=self._drained.set, childless=self._childless)
+        duties = Duties(child_failed=self._child_failed, close=self._close, childless=self._childless)
         self._family = Family(self, self._lifecycle, self._inbox, duties, is_runner=True)
         self._family.attach(Place(self._bus, self._registry))
 
@@ -219,9 +218,7 @@ class WorkerRunner:
         if self._lifecycle.is_over:
             task_status.started()
             return
-        await self._family.live(lambda: self._serve(task_status))
-        if self._lifecycle.errors:
-            raise flat_group(f"workers of runner {self._name!r} failed", self._lifecycle.errors)
+        await self._family.live_or_raise(lambda: self._serve(task_status), f"workers of runner {self._name!r} failed")
 
     async def end(self, reason: str | None = None) -> None:
         """Ask for a graceful end: no new jobs, running ones finish, then all leave, the last started first. Returns at once.
@@ -322,6 +319,9 @@ class WorkerRunner:
                     await self._ready(nursery)
                     task_status.started()
                     await self._drained.wait()
+                except BaseException:
+                    self._lifecycle.leave(None)
+                    raise
                 finally:
                     signals.cancel()
                     self._retire()
@@ -340,11 +340,16 @@ class WorkerRunner:
         if not self._family.children:
             self._childless()
 
+    def _close(self) -> None:
+        self._drained.set()
+        self._retire()
+
     def _retire(self) -> None:
         reason = f"runner {self._name!r} has ended: {self._lifecycle.reason or 'no reason given'}"
         self._registry.close(reason)  # first: who waits for a worker through this runner hears which one will not come
         self._requester.close(reason)
         self._inbox.close()
+        self._family.nursery = None
 
     def _end(self, reason: str | None) -> None:
         if self._lifecycle.state is WorkerState.ATTACHED:
@@ -372,7 +377,7 @@ class WorkerRunner:
         await self._hooks.fire("on_error", WorkerErrorData(message.source, message.error))
 
     async def _child_failed(self, data: WorkerErrorData) -> None:
-        await self._hooks.fire("on_error", data)
+        await shown(self._inbox.system, ("on_error", data))
 
     async def _run_showing(self, showing: Showing) -> None:
         await showing.run(self._hooks)

@@ -25,10 +25,12 @@ class Activation:
 
     Args:
         lane: Runs the hooks.
+        wants: Whether a hook would do anything.
         changed: Called at each accepted change, with the new wish.
     """
 
     lane: Lane[Showing]
+    _wants: Callable[[str], bool]
     _changed: Callable[[bool], None]
     state: ActivationState = ActivationState.INACTIVE
     args: dict[str, Any] | None = None
@@ -55,13 +57,17 @@ class Activation:
         self._open = True
         self.lane.open(nursery)
         if self.active:
-            self.lane.put(Showing(calls=(("on_activated", self.args),)))
+            self._show(("on_activated", self.args))
 
     def _step(self, event: str, args: dict[str, Any] | None, call: Call) -> None:
         self.state = advance(ACTIVATION, self.state, event)
         self.args = args
         if self._open:
             self._changed(self.active)
+            self._show(call)
+
+    def _show(self, call: Call) -> None:
+        if self._wants(call[0]):
             self.lane.put(Showing(calls=(call,)))
 
 

@@ -708,7 +708,7 @@ class BaseWorker(WorkerHooks):
 
     def __check_known(self, worker_name: str) -> None:
         check_name(worker_name)
-        if worker_name not in self.bus and worker_name not in self.registry:
+        if worker_name == self.registry.runner_name or (worker_name not in self.bus and worker_name not in self.registry):
             raise UnknownWorkerError(f"nobody is called {worker_name!r}: add the worker before you activate it")
 
     def __refuse_inside(self, verb: str) -> None:

@@ -14,11 +14,11 @@ import trio
 
 from .._decorators import Marks
 from .._hooks import Handler, Hooks
-from .._leaves import flat_group
 from .._load import Load
 from .._transitions import WorkerState
 from ..bus import Inbox, MailboxStatistics, WorkerBus
-from ..bus.inbox import Showing
+from ..bus.inbox import Showing, shown
+from ..bus.lane import Lane
 from ..errors import JobError, JobGroupError, WorkerStateError
 from ..jobs import JobRequester, JobResponder, RequesterStatistics, ResponderStatistics, handlers_of
 from ..messages import (
@@ -97,16 +97,17 @@ class WorkerCore:
             member,
             self.lifecycle,
             self.inbox,
-            Duties(run=face.run, child_failed=self._child_failed, close=self._retire),
+            Duties(run=face.run, child_failed=self._child_failed, close=self._retire, child_gone=self._child_gone),
         )
         self.requester: JobRequester = JobRequester(name, self.inbox, load, self.bus, self.registry, self._may_wait_for)
         self.responder: JobResponder = JobResponder(
             name, self.inbox, load, self.post, self.pace, handlers_of(member, marks.jobs), self._refuses
         )
-        self.activation: Activation = Activation(activation_lane(name, self._run_showing, load), self._activation_changed)
+        self.activation: Activation = Activation(activation_lane(name, self._run_showing, load), hooks.wants, self._activation_changed)
         if active:
             self.activation.activate(None)
         self.watches: Watches = Watches(name, self.inbox, self.registry, ready)
+        self.failures: Lane[Showing] = Lane(f"failures:{name}", self._run_showing, load)
         for routes in (self.requester.routes(), self.responder.routes(), self._routes()):
             self.inbox.routes.claim(routes)
 
@@ -155,9 +156,7 @@ class WorkerCore:
         if self.lifecycle.state is not WorkerState.ATTACHED:
             await self._serve(params, task_status)
             return
-        await self.family.live(lambda: self._serve(params, task_status))
-        if self.lifecycle.errors:
-            raise flat_group(f"worker {self.name!r} failed", self.lifecycle.errors)
+        await self.family.live_or_raise(lambda: self._serve(params, task_status), f"worker {self.name!r} failed")
 
     async def _serve(self, params: WorkerParams, task_status: trio.TaskStatus[None]) -> None:
         self.lifecycle.served = True
@@ -173,6 +172,9 @@ class WorkerCore:
                         raise WorkerStateError(f"start() of worker {self.name!r} returned without having called super().start()")
                     task_status.started()
                     await self.inbox.data.serve()
+                except BaseException:
+                    self.lifecycle.leave(None)
+                    raise
                 finally:
                     self._retire()
         finally:
@@ -209,6 +211,7 @@ class WorkerCore:
             self._watch_roots()
         self.responder.open(nursery)
         self.inbox.system.open(nursery)
+        self.failures.open(nursery)
 
     def _watch_roots(self) -> None:
         if self.parent is None:
@@ -230,12 +233,14 @@ class WorkerCore:
         self.requester.close(reason)
         self.inbox.close()
         self.activation.lane.close()
+        self.failures.close()
+        self.family.nursery = None
 
     def adopt(self, families: Sequence[Family], *, watch: bool) -> None:
         """Take children in, and watch them."""
         self.family.adopt(families)
         if watch:
-            self.watches.watch(*(family.name for family in families))
+            self.watches.watch_children(*(family.name for family in families))
 
     def add_event_handler(self, event: str, handler: Handler) -> None:
         """Register a handler; from now on this worker may want to hear of more."""
@@ -305,7 +310,8 @@ class WorkerCore:
         self._retire()
 
     def _on_error(self, message: BusWorkerLocalErrorMessage) -> None:
-        self.inbox.show(message, ("on_worker_failed", WorkerErrorData(message.source, message.error)))
+        self.inbox.show(message)
+        self.inbox.call(("on_worker_failed", WorkerErrorData(message.source, message.error)), lane=self.failures)
 
     def _activation_changed(self, active: bool) -> None:
         entry = self.registry().get(self.name)
@@ -321,5 +327,8 @@ class WorkerCore:
             if not self.lifecycle.is_leaving:
                 raise
 
+    def _child_gone(self, name: str) -> None:
+        self.watches.forget_child(name)
+
     async def _child_failed(self, data: WorkerErrorData) -> None:
-        await self.hooks.fire("on_worker_failed", data)
+        await shown(self.failures, ("on_worker_failed", data))

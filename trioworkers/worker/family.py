@@ -33,7 +33,7 @@ from ..messages import BusCancelWorkerMessage, BusEndWorkerMessage
 from ..registry import WorkerRegistry
 from ..types import WorkerErrorData
 from .ending import Ending, wait_idle
-from .lifecycle import Lifecycle
+from .lifecycle import OPEN, Lifecycle
 from .params import WorkerParams
 
 _NOTE = "raised in worker "
@@ -84,12 +84,14 @@ class Duties:
         child_failed: Run the hook for a child that died.
         close: Accept nothing more, answer what waits: when all is drained, and in any case at the very end. Idempotent.
         run: Live: return when it is all over. A runner has none, it is nobody's child.
+        child_gone: Called with the name of each child that is gone.
         childless: Called when the last child is gone.
     """
 
     child_failed: Callable[[WorkerErrorData], Awaitable[None]]
     close: Callable[[], None]
     run: Callable[[WorkerParams], Awaitable[None]] | None = None
+    child_gone: Callable[[str], None] = lambda name: None  # noqa: ARG005 - by default, nothing
     childless: Callable[[], None] = lambda: None
 
 
@@ -156,7 +158,7 @@ class Family:
             DuplicateWorkerError: A name is taken.
             WorkerStateError: One has run already, or this worker takes nobody in any more.
         """
-        if self.lifecycle.is_leaving:
+        if self.lifecycle.state not in OPEN:
             raise WorkerStateError(f"{self.name!r} is {self.lifecycle.state} and takes no children in any more")
         adopted: list[Family] = []
         try:
@@ -169,11 +171,18 @@ class Family:
                 adopted.append(family)
             if self.place is not None:
                 self._attach(self.place, adopted)
+                self._tell_of_end(adopted)
         except BaseException:
             for family in adopted:
                 del self.children[family.name]
                 family.parent = None
             raise
+
+    def _tell_of_end(self, families: Sequence[Family]) -> None:
+        """It is starting, and is to end as soon as it is ready: so are the children it takes in."""
+        if self.lifecycle.ending is not None:
+            for family in families:
+                self._bus.post(BusEndWorkerMessage(source=self.name, target=family.name, reason=self.lifecycle.ending.reason))
 
     def attach(self, place: Place) -> None:
         """Take the names of this worker and all below on the bus: all or none.
@@ -266,9 +275,12 @@ class Family:
             await child.live(partial(run, self.params))
         finally:
             del self.children[child.name]
-            if not self.children:
-                self._duties.childless()
-            await self._account_for(child, launch)  # noqa: ASYNC102 - cancellable: its own finally is sync
+            self._duties.child_gone(child.name)
+            try:
+                await self._account_for(child, launch)  # noqa: ASYNC102 - cancellable: its own finally is sync
+            finally:
+                if not self.children:
+                    self._duties.childless()
 
     async def _account_for(self, child: Family, launch: Launch) -> None:
         """A child is over: those who started it hear of it, or, if it died later, the hook; then fail with it."""
@@ -310,6 +322,21 @@ class Family:
             found = leaves(error)
         await self._leave(found)
 
+    async def live_or_raise(self, body: Callable[[], Awaitable[None]], message: str) -> None:
+        """Like :meth:`live`, for those who have no owner to hand their errors to.
+
+        Raises:
+            BaseExceptionGroup: The errors, flat, and the cancellation if something around was cancelled as well.
+        """
+        try:
+            await self.live(body)
+        except trio.Cancelled as cancelled:
+            if self.lifecycle.errors:
+                raise flat_group(message, [*self.lifecycle.errors, cancelled]) from None
+            raise
+        if self.lifecycle.errors:
+            raise flat_group(message, self.lifecycle.errors)
+
     async def _leave(self, found: list[BaseException]) -> None:
         lifecycle = self.lifecycle
         stray = next((error for error in found if isinstance(error, trio.Cancelled)), None)
@@ -326,6 +353,8 @@ class Family:
                 await trio.lowlevel.checkpoint_if_cancelled()  # raises if something around this worker has caused it
                 lifecycle.errors.append(RuntimeError(f"worker {self.name!r} raised Cancelled, but nothing was cancelled"))
         finally:
+            for child in list(self.children.values()):
+                child.abandon()  # given, and never started: the seats of all others are empty by now
             self._duties.close()
             self.detach()
             lifecycle.finish()
@@ -337,10 +366,8 @@ class Family:
             family._duties.close()  # noqa: SLF001 - a family may look into its own kind
             family.detach()
             family.lifecycle.finish()
-            if family.parent is not None and family is not self:
-                del family.parent.children[family.name]
-        if self.parent is not None:
-            self.parent.children.pop(self.name, None)
+            if family.parent is not None and family.parent.children.pop(family.name, None) is not None:
+                family.parent._duties.child_gone(family.name)
 
     # -- ending ------------------------------------------------------------------------------------------------------------
 
@@ -362,15 +389,14 @@ class Family:
         ending.jobs |= dict.fromkeys(jobs())
         if own:
             self.lifecycle.scope.deadline = ending.deadline
-        for child in list(self.children.values()):
-            self._bus.post(BusEndWorkerMessage(source=self.name, target=child.name, reason=reason))
+        self._tell_of_end(list(self.children.values()))
         if self.lifecycle.state is WorkerState.READY:
             self.begin_end()
 
     def begin_end(self) -> None:
         """It is ready and is to end."""
         self.lifecycle.end()
-        assert self.nursery is not None  # noqa: S101 - a ready worker has one
+        assert self.nursery is not None  # noqa: S101 - it has one until it is neither ready nor ending
         if self.parent is None or self.parent.lifecycle.ending is not self.lifecycle.ending:
             self.nursery.start_soon(self._wind_down, name=f"end:{self.name}")
 
@@ -406,6 +432,9 @@ class Family:
             raise UnknownWorkerError(f"{self.name!r} has no child called {', '.join(map(repr, unknown))}")
         families = [self.children[name] for name in names]
         for family in families:
+            if family.lifecycle.state in (WorkerState.NEW, WorkerState.ATTACHED):
+                family.abandon()
+                continue
             self._bus.post(BusEndWorkerMessage(source=self.name, target=family.name, reason=f"ended by {self.name!r}"))
         for family in families:
             if not family.lifecycle.is_inside():

@@ -11,6 +11,7 @@ from .._transitions import WORKER, WorkerState, advance, allows
 from .ending import Ending
 
 OVER = (WorkerState.FINISHED, WorkerState.FAILED)
+OPEN = (WorkerState.NEW, WorkerState.ATTACHED, WorkerState.STARTING, WorkerState.READY)
 SERVING = (WorkerState.READY, WorkerState.ENDING)
 
 
@@ -67,12 +68,17 @@ class Lifecycle:
 
     def cancel(self, reason: str | None) -> bool:
         """Stop at once; return whether that is news."""
+        news = self.leave(reason)
+        self.scope.cancel(reason=self.reason)
+        return news
+
+    def leave(self, reason: str | None) -> bool:
+        """Its nursery is being left, by whatever scope or error; return whether that is news."""
         if not allows(WORKER, self.state, "cancel"):
             return False
         self._step("cancel")
         self.reason = reason or self.reason or "cancelled"
         self._ending_begun.set()
-        self.scope.cancel(reason=self.reason)
         return True
 
     def fail(self, errors: list[BaseException], reason: str) -> None:

@@ -12,7 +12,7 @@ itself a job, asked for by plain trio code, and what the readers found comes bac
 next: while the terminal is slow nothing new is read, and memory stays bounded however large the tree is. Ctrl-C *ends* the workers:
 no further file goes out, those being read are finished, and the report tells what was counted so far.
 
-Read `workers` first (the two workers), then `app` (the code around them). The rest knows nothing of trio: `files` and `count` (what
+Read `workers` first (the two workers), then `app` (the code around them). The rest knows nothing of workers: `files` and `count` (what
 there is, what one file holds), `tally` (the sums), `progress` and `report` (text).
 """
 

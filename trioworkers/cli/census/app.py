@@ -14,7 +14,7 @@ from .count import FileCount
 from .progress import Progress
 from .report import Findings, WorkerRow, report
 from .tally import Tally
-from .workers import Census
+from .workers import Census, Reader
 
 INTERRUPTED = 130  # what a shell says of a program that SIGINT has ended
 
@@ -40,10 +40,12 @@ def show(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try again, and complain, at its exit
 
 
-async def take_census(root: str, readers: int, progress: Progress) -> Findings:
+async def take_census(root: str, number_of_readers: int, progress: Progress) -> Findings:
     """Run the workers, ask for the census, and return what was found: everything, or what there was when Ctrl-C came."""
-    census, tally, complete = Census(readers), Tally(), False
-    began = trio.current_time()
+    tally, complete, began = Tally(), False, trio.current_time()
+    census = Census()
+    readers = [Reader(f"reader-{number}") for number in range(1, number_of_readers + 1)]
+    await census.add_workers(*readers)  # they start with it, and it is ready when they are
     with progress:
         try:
             async with open_runner(census, handle_sigint=True) as runner:
@@ -58,7 +60,7 @@ async def take_census(root: str, readers: int, progress: Progress) -> Findings:
     seconds = trio.current_time() - began
     workers = [
         worker_row(census, 0, tally.total.lines, [seconds]),
-        *(worker_row(reader, 1, census.lines[reader.name], census.latencies[reader.name]) for reader in census.readers),
+        *(worker_row(reader, 1, census.lines[reader.name], census.latencies[reader.name]) for reader in readers),
     ]
     return Findings(root, tally, complete, seconds, workers)
 

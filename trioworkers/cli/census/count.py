@@ -85,7 +85,8 @@ def _parse(counted: FileCount, text: str) -> FileCount:
         with warnings.catch_warnings(action="ignore"):
             tree = ast.parse(text)
     except SyntaxError as error:
-        return attrs.evolve(counted, unparsed=f"{error.msg} (line {error.lineno})")
+        where = "" if error.lineno is None else f" (line {error.lineno})"
+        return attrs.evolve(counted, unparsed=f"{error.msg}{where}")
     except (ValueError, RecursionError, MemoryError) as error:  # null characters; too deep for the parser
         return attrs.evolve(counted, unparsed=str(error) or type(error).__name__)
     functions: list[Function] = []

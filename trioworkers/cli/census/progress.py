@@ -42,7 +42,6 @@ class Progress:
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
         """Wipe the line."""
         if self._width:
-            self._write("")
             self._write("", end="\r")
 
     def show(self, tally: Tally) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ class Reader(BaseWorker):
     @job
     async def read(self, message: BusJobRequestMessage) -> dict[str, Any]:
         """Count the file at ``payload["path"]``. A file that cannot be counted fails this job, and this job only."""
-        path: str = (message.payload or {})["path"]
+        path: str = message.payload["path"]
         try:
             data = await trio.to_thread.run_sync(read_file, path, abandon_on_cancel=True)
             return count(path, data).to_dict()
@@ -30,22 +31,12 @@ class Reader(BaseWorker):
 
 
 class Census(BaseWorker):
-    """Hands the files of a tree to its readers, and passes on what they find.
+    """Hands the files of a tree to its children, and passes on what they find."""
 
-    Args:
-        readers: How many.
-    """
-
-    def __init__(self, readers: int) -> None:
+    def __init__(self) -> None:
         super().__init__("census")
-        self.readers = [Reader(f"reader-{number}") for number in range(1, readers + 1)]
-        self.lines = {reader.name: 0 for reader in self.readers}
-        self.latencies: dict[str, list[float]] = {reader.name: [] for reader in self.readers}
-
-    async def start(self) -> None:
-        """Own the readers before being ready: who asks the census for a job finds them ready, too."""
-        await self.add_workers(*self.readers)
-        await super().start()
+        self.lines: Counter[str] = Counter()
+        self.latencies: defaultdict[str, list[float]] = defaultdict(list)
 
     @job
     async def take(self, message: BusJobRequestMessage) -> dict[str, Any]:
@@ -53,10 +44,10 @@ class Census(BaseWorker):
 
         The stream starts with how many files there are. The response says whether each was looked at: not if an end came between.
         """
-        root: str = (message.payload or {})["root"]
+        root: str = message.payload["root"]
         give, take = trio.open_memory_channel[str](0)
         async with trio.open_nursery() as nursery:
-            for reader in self.readers:
+            for reader in self.children:
                 nursery.start_soon(self._feed, reader.name, root, take, message.job_id)
             complete = await self._hand_out(root, give, message.job_id)
         return {"complete": complete}

@@ -1,0 +1,243 @@
+"""Signals: the first ends, the second cancels, and afterwards all is as it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from life_support import Actor, Log, Napper, Slow, idle, state, told
+from support import settle, within
+from trio.testing import MockClock
+
+from trioworkers import BaseWorker, WorkerRunner, WorkerState, WorkerStateError, open_runner
+
+BOTH = (signal.SIGINT, signal.SIGTERM)
+
+
+def strike(number: signal.Signals) -> None:
+    """Send a signal to this very process."""
+    os.kill(os.getpid(), number)
+
+
+def handlers() -> list[object]:
+    """Return who handles the two signals now."""
+    return [signal.getsignal(number) for number in BOTH]
+
+
+@contextmanager
+def caught(number: signal.Signals) -> Iterator[list[int]]:
+    """Write a signal down instead of dying of it, as the surroundings' own handler."""
+    seen: list[int] = []
+    before = signal.signal(number, lambda got, _: seen.append(got))
+    try:
+        yield seen
+    finally:
+        signal.signal(number, before)
+
+
+async def started(nursery: trio.Nursery, runner: WorkerRunner, *workers: BaseWorker) -> None:
+    """Run a runner beside the test; return when it is ready."""
+    await runner.add_workers(*workers)
+    await nursery.start(partial(runner.run, auto_end=False))
+
+
+@pytest.mark.parametrize("number", BOTH)
+async def test_the_first_signal_ends(number: signal.Signals, autojump_clock: MockClock) -> None:
+    """The first SIGINT or SIGTERM ends gracefully: what runs goes on, then all leave; its name is the reason."""
+    log: Log = []
+    runner, napper = WorkerRunner(), Napper("napper", log)
+    before = handlers()
+    async with within(60), trio.open_nursery() as nursery:
+        await started(nursery, runner, Slow("slow", down=1, log=log), napper)
+        assert all(now is not then for now, then in zip(handlers(), before, strict=True))
+        await runner.request_job("napper", name="nap", payload={"seconds": 3})
+        await settle()
+        strike(number)
+        await settle()
+        assert (runner.statistics().state, state(napper), len(napper.active_jobs)) == (WorkerState.ENDING, WorkerState.ENDING, 1)
+    assert log == [("napper", "begins"), ("napper", "wakes", 3), ("slow", "gone", 4)]
+    assert handlers() == before
+    with pytest.raises(WorkerStateError, match=number.name):
+        runner.job("napper")
+
+
+@pytest.mark.parametrize(("first", "second"), [(*BOTH,), (*BOTH[::-1],), (signal.SIGINT, signal.SIGINT)])
+async def test_the_second_signal_cancels(first: signal.Signals, second: signal.Signals, autojump_clock: MockClock) -> None:
+    """R18: a second signal, whichever of the two, cancels what the first one is waiting for, with a reason; a third does no harm."""
+    log, reasons = Log(), Log()
+
+    async def wait(worker: Actor) -> None:
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled as cancelled:
+            reasons.append(cancelled.reason)
+            raise
+
+    runner = WorkerRunner(shutdown_timeout=float("inf"))
+    before = handlers()
+    async with within(60), trio.open_nursery() as nursery:
+        await started(nursery, runner, Actor("stuck", wait), Napper("napper", log))
+        await runner.request_job("napper", name="nap")
+        await settle()
+        strike(first)
+        await trio.sleep(5)
+        strike(second)
+        strike(second)
+        await settle()
+        assert runner.statistics().state is WorkerState.CANCELLING
+    assert (log[-1], reasons) == (("napper", "tidied up", 6), [f"second signal: {second.name}"])
+    assert handlers() == before
+
+
+async def test_a_signal_after_an_end_cancels(autojump_clock: MockClock) -> None:
+    """A runner that ends already is cancelled by the first signal: whoever sends it has seen enough."""
+    runner = WorkerRunner(shutdown_timeout=float("inf"))
+    async with within(60), trio.open_nursery() as nursery:
+        await started(nursery, runner, Actor("stuck", idle))
+        await settle()
+        await runner.end()
+        strike(signal.SIGINT)
+    assert (trio.current_time(), runner.statistics().state) == (0, WorkerState.FINISHED)
+
+
+async def test_a_signal_while_it_starts_is_heard(autojump_clock: MockClock) -> None:
+    """Signals are watched before the first worker starts: an end is remembered until all are ready, a second cancels the start."""
+    for strikes, over in ((1, 3), (2, 1)):
+        began = trio.current_time()
+        runner, outcome = WorkerRunner(), Log()
+        await runner.add_workers(Slow("slow", up=3))
+
+        async def run(runner: WorkerRunner, outcome: Log) -> None:
+            await runner.run()
+            outcome.append(runner.statistics().state)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, runner, outcome)
+            await trio.sleep(1)
+            for _ in range(strikes):
+                strike(signal.SIGTERM)
+                await settle()
+        assert (strikes, outcome, trio.current_time() - began) == (strikes, [WorkerState.FINISHED], over)
+
+
+@pytest.mark.parametrize("way", ["end", "cancel", "crash", "timeout"])
+async def test_handlers_are_put_back(way: str, autojump_clock: MockClock) -> None:
+    """However a run is over, the signals are handled afterwards as before; while it runs they are the runner's."""
+    before = handlers()
+    seen: Log = []
+
+    async def die(worker: Actor) -> None:
+        raise ValueError("boom")
+
+    async def meddle(runner: WorkerRunner) -> None:
+        seen.append(handlers())
+        calls: dict[str, Callable[[], Any]] = {
+            "end": runner.end,
+            "cancel": runner.cancel,
+            "crash": partial(runner.add_workers, Actor("dying", die)),
+            "timeout": trio.sleep_forever,
+        }
+        await calls[way]()
+
+    runner = WorkerRunner()
+    runner.add_event_handler("on_ready", meddle)
+    await runner.add_workers(BaseWorker("a"))
+    errors: list[BaseException] = []
+    try:
+        with trio.move_on_after(1):
+            await runner.run()
+    except ExceptionGroup as group:
+        errors.extend(told(group))
+    assert [str(error) for error in errors] == ["boom"] * (way == "crash")
+    assert handlers() == before
+    assert len(seen) == 1
+    assert all(now is not then for now, then in zip(seen[0], before, strict=True))
+
+
+@pytest.mark.parametrize("number", BOTH)
+async def test_only_what_is_asked_for_is_handled(number: signal.Signals, autojump_clock: MockClock) -> None:
+    """``handle_sigint=False`` or ``handle_sigterm=False`` leaves that signal to whoever had it, and the other to the runner."""
+    (other,) = set(BOTH) - {number}
+    runner = WorkerRunner(handle_sigint=number is not signal.SIGINT, handle_sigterm=number is not signal.SIGTERM)
+    with caught(number) as seen:
+        async with within(60), trio.open_nursery() as nursery:
+            await started(nursery, runner, BaseWorker("a"))
+            strike(number)
+            await settle()
+            assert (seen, runner.statistics().state) == ([number], WorkerState.READY)
+            strike(other)
+    assert (seen, runner.statistics().state) == ([number], WorkerState.FINISHED)
+
+
+async def test_a_block_handles_no_signals_unless_asked(autojump_clock: MockClock) -> None:
+    """``open_runner`` leaves both signals alone; asked to, it ends the runner on the first, and the block goes on."""
+    before = handlers()
+    async with open_runner(BaseWorker("a")):
+        assert handlers() == before
+    worker, log = BaseWorker("a"), Log()
+    async with open_runner(worker, handle_sigint=True, handle_sigterm=True) as runner:
+        assert all(now is not then for now, then in zip(handlers(), before, strict=True))
+        strike(signal.SIGINT)
+        await worker.wait()
+        log.append(runner.workers)
+        await trio.sleep(1)
+    assert (log, handlers()) == ([[]], before)
+
+
+def test_ctrl_c_is_trios_when_it_is_not_ours() -> None:
+    """``handle_sigint=False``: Ctrl-C is trio's KeyboardInterrupt; it cancels all workers and comes out of the run."""
+    log: Log = []
+    worker = Slow("a", down=1, log=log)
+
+    async def main() -> None:
+        async with open_runner(worker):
+            strike(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert (log, state(worker)) == ([("a", "gone", 1)], WorkerState.FINISHED)
+
+
+def test_ctrl_c_in_a_worker_comes_out_in_the_group() -> None:
+    """``handle_sigint=False``: a KeyboardInterrupt that hits a worker's code is that worker's error, with its path."""
+
+    async def press(worker: Actor) -> None:
+        strike(signal.SIGINT)
+
+    async def main() -> None:
+        runner = WorkerRunner(name="house", handle_sigint=False)
+        await runner.add_workers(Actor("a", press), BaseWorker("b"))
+        await runner.run()
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        trio.run(main)
+    (error,) = told(raised.value)
+    assert (type(error), error.__notes__) == (KeyboardInterrupt, ["raised in worker house/a"])
+
+
+def test_in_a_thread_signals_are_left_alone() -> None:
+    """Signals are the main thread's: a runner in another thread runs without watching any, and ends as told."""
+    before = handlers()
+    log: Log = []
+    runner = WorkerRunner(handle_sigint=True, handle_sigterm=True)
+
+    async def look(worker: Actor) -> None:
+        log.append((threading.current_thread() is threading.main_thread(), handlers()))
+        await worker.end()
+
+    async def main() -> None:
+        await runner.add_workers(Actor("a", look))
+        await runner.run(auto_end=False)
+
+    thread = threading.Thread(target=trio.run, args=(main,), daemon=True)
+    thread.start()
+    thread.join(30)  # real seconds: only if it hangs
+    assert log == [(False, before)]
+    assert (runner.statistics().state, handlers()) == (WorkerState.FINISHED, before)
