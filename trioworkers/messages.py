@@ -192,7 +192,7 @@ class BusJobRequestMessage(BusDataMessage):
         payload: What the handler reads; ``{}`` if nothing was given.
         timeout: Seconds the job has left, enforced on both sides; ``None`` for no limit.
         deadline: When the asker's surroundings will give up, by the trio clock they share (``inf`` if never): information only.
-        chain: The ids of the jobs inside which this one is asked for, outermost first.
+        chain: The jobs inside which this one is asked for, outermost first, each as ``job_id@worker``.
         window: How many events the answerer may be ahead.
     """
 

@@ -325,8 +325,7 @@ async def test_news_on_request(autojump_clock: MockClock) -> None:
     async def tell(worker: BaseWorker, message: BusJobUpdateRequestMessage) -> None:
         await worker.send_job_update(message.job_id, {"at": trio.current_time()})
 
-    async with open_runner(doer, asker), within(9):
-        async with asker.job("doer", name="do") as asked:
-            await trio.sleep(1)
-            await asker.request_job_update(asked.job_id, "doer")
-            assert [event.data async for event in asked] == [{"at": 1}]
+    async with open_runner(doer, asker), within(9), asker.job("doer", name="do") as asked:
+        await trio.sleep(1)
+        await asker.request_job_update(asked.job_id, "doer")
+        assert [event.data async for event in asked] == [{"at": 1}]

@@ -355,10 +355,9 @@ async def test_events_of_members_come_interleaved_as_they_arrive(autojump_clock:
                 await trio.sleep(int(self.name))
                 yield {"n": number}
 
-    async with open_runner(Ticker("2"), Ticker("3")) as runner, within(9):
-        async with runner.job_group("2", "3", name="tick") as group:
-            events = [event async for event in group]
-            assert trio.current_time() == 6
+    async with open_runner(Ticker("2"), Ticker("3")) as runner, within(9), runner.job_group("2", "3", name="tick") as group:
+        events = [event async for event in group]
+        assert trio.current_time() == 6
     assert sorted(events[:2], key=str) == [JobGroupEvent("stream_start", "2"), JobGroupEvent("stream_start", "3")]
     assert events[2:] == [
         JobGroupEvent("stream_data", "2", {"n": 1}),

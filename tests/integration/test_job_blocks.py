@@ -192,7 +192,13 @@ async def test_when_the_block_is_left_the_handler_is_gone(way: str, autojump_clo
             except (KeyError, JobError) as error:
                 log.append(type(error).__name__)
         log.append(("the block is left", trio.current_time()))
-    failed = {"failure": "JobError", "exception": "KeyError", "timeout": "JobError", "given up": "JobError", "answerer stops": "JobError"}
+    failed = {
+        "failure": "JobError",
+        "exception": "KeyError",
+        "timeout": "JobError",
+        "given up": "JobError",
+        "answerer stops": "JobError",
+    }
     assert log == [
         "the handler is gone",
         *([failed[way]] if way in failed else []),

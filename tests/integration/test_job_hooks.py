@@ -334,4 +334,8 @@ async def test_inactivity_is_no_filter(autojump_clock: MockClock) -> None:
         assert (await failure(asker, "doer", payload={"for": 9}, timeout=1)).reason == "timeout"
         await settle()
         assert log == [(False, 2), (False, 3)]
-        assert [entry[1] for entry in asker.log if entry[1] in {"response", "completed", "error"}] == ["response", "completed", "error"]
+        assert [entry[1] for entry in asker.log if entry[1] in {"response", "completed", "error"}] == [
+            "response",
+            "completed",
+            "error",
+        ]

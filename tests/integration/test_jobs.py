@@ -238,9 +238,8 @@ async def test_jobs_without_a_handler_go_to_on_job_request(name: str | None, aut
     async def answer(doer: Doer, message: BusJobRequestMessage) -> None:
         await doer.send_job_response(message.job_id, {"name": message.job_name, "task": trio.lowlevel.current_task().name})
 
-    async with open_runner(Doer("doer", answer)) as runner, within(1):
-        async with runner.job("doer", name=name) as asked:
-            pass
+    async with open_runner(Doer("doer", answer)) as runner, within(1), runner.job("doer", name=name) as asked:
+        pass
     assert asked.response == {"name": name, "task": f"job:{name or 'on_job_request'}#{asked.job_id}@doer"}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -21,8 +20,6 @@ from trioworkers import (
     WorkerStateError,
     open_runner,
 )
-
-Script = Callable[[Actor], Awaitable[object]]
 
 
 def dying(name: str, after: float = 1) -> Actor:

@@ -34,7 +34,9 @@ class Clerk(BaseWorker):
                 await self.send_job_response(message.job_id, {"early": True})
             await trio.sleep(wants.get("for", 1))
             if "ask" in wants:
-                async with self.job(wants["ask"][0], name=wants.get("name", "do"), payload={"ask": wants["ask"][1:]} if wants["ask"][1:] else {}):
+                async with self.job(
+                    wants["ask"][0], name=wants.get("name", "do"), payload={"ask": wants["ask"][1:]} if wants["ask"][1:] else {}
+                ):
                     pass
             if "fail" in wants:
                 raise ValueError("boom")

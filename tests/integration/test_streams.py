@@ -80,9 +80,8 @@ async def test_a_stream_by_hand(autojump_clock: MockClock) -> None:
         doer.send_job_stream_data_nowait(message.job_id, {"c": 3})
         await doer.send_job_stream_end(message.job_id, {"d": 4})
 
-    async with open_runner(Doer("doer", stream)) as runner, within(1):
-        async with runner.job("doer") as asked:
-            events = [(event.type, event.data) async for event in asked]
+    async with open_runner(Doer("doer", stream)) as runner, within(1), runner.job("doer") as asked:
+        events = [(event.type, event.data) async for event in asked]
     assert events == [("stream_start", {"a": 1}), ("stream_data", {"b": 2}), ("stream_data", {"c": 3}), ("stream_end", {"d": 4})]
     assert asked.response == {"d": 4}
 
@@ -349,13 +348,12 @@ async def test_a_new_iteration_sees_what_comes_from_then_on(autojump_clock: Mock
             yield {"n": number}
             await trio.sleep(1)
 
-    async with open_runner(Stubborn("doer", ticks)) as runner, within(99):
-        async with runner.job("doer", name="do") as asked:
-            async for event in asked:
-                if event.data == {"n": 2}:
-                    break
-            await trio.sleep(3.5)
-            assert numbers([event async for event in asked]) == [6, 7, 8, 9]
+    async with open_runner(Stubborn("doer", ticks)) as runner, within(99), runner.job("doer", name="do") as asked:
+        async for event in asked:
+            if event.data == {"n": 2}:
+                break
+        await trio.sleep(3.5)
+        assert numbers([event async for event in asked]) == [6, 7, 8, 9]
 
 
 async def test_an_iterator_elsewhere_ends_with_the_block(autojump_clock: MockClock) -> None:
@@ -502,16 +500,15 @@ async def test_a_producer_is_at_most_a_window_ahead(kind: str, autojump_clock: M
             sent += 1
 
     ahead: list[int] = []
-    async with open_runner(Hand("doer", produce)) as runner, within(999):
-        async with runner.job("doer", name="do") as asked:
-            await settle()
-            assert sent == WINDOW
-            consumed = 0
-            async for event in asked:
-                if event.data is not None:
-                    consumed += 1
-                    await settle()
-                    ahead.append(sent - consumed)
+    async with open_runner(Hand("doer", produce)) as runner, within(999), runner.job("doer", name="do") as asked:
+        await settle()
+        assert sent == WINDOW
+        consumed = 0
+        async for event in asked:
+            if event.data is not None:
+                consumed += 1
+                await settle()
+                ahead.append(sent - consumed)
     assert (sent, consumed) == (500, 500)
     assert max(ahead) <= WINDOW
 
@@ -533,11 +530,10 @@ async def test_a_full_window_says_would_block(autojump_clock: MockClock) -> None
         result.append("filled")
         await doer.send_job_stream_end(message.job_id)
 
-    async with open_runner(Doer("doer", fill)) as runner, within(9):
-        async with runner.job("doer") as asked:
-            await settle()
-            assert result == ["filled"]
-            assert numbers([event async for event in asked]) == list(range(3 * WINDOW))
+    async with open_runner(Doer("doer", fill)) as runner, within(9), runner.job("doer") as asked:
+        await settle()
+        assert result == ["filled"]
+        assert numbers([event async for event in asked]) == list(range(3 * WINDOW))
 
 
 async def test_nobody_iterates_then_leaving_the_block_frees_the_producer(autojump_clock: MockClock) -> None:
@@ -566,16 +562,15 @@ async def test_leaving_the_iteration_frees_the_producer(way: str, autojump_clock
             if seen == 10:
                 await trio.sleep_forever()
 
-    async with open_runner(counter) as runner, within(9):
-        async with runner.job("counter", name="count", payload={"to": 1000}) as asked:
-            with trio.move_on_after(1):
-                try:
-                    await iterate(asked)
-                except KeyError as error:
-                    error.__traceback__ = None
-            gc.collect()
-            await settle()
-            assert len(counter.sent) == 1000
+    async with open_runner(counter) as runner, within(9), runner.job("counter", name="count", payload={"to": 1000}) as asked:
+        with trio.move_on_after(1):
+            try:
+                await iterate(asked)
+            except KeyError as error:
+                error.__traceback__ = None
+        gc.collect()
+        await settle()
+        assert len(counter.sent) == 1000
 
 
 async def test_an_asker_without_block_and_hooks_consumes_at_once(autojump_clock: MockClock) -> None:
@@ -661,11 +656,10 @@ async def test_a_cancelled_sender_takes_no_credit(autojump_clock: MockClock) -> 
         for number in range(WINDOW, 3 * WINDOW):
             await hand.send_job_update(message.job_id, {"n": number})
 
-    async with open_runner(Hand("doer", impatient)) as runner, within(99):
-        async with runner.job("doer", name="do") as asked:
-            await trio.sleep(10)
-            assert left == [True] * WINDOW
-            assert numbers([event async for event in asked]) == list(range(3 * WINDOW))
+    async with open_runner(Hand("doer", impatient)) as runner, within(99), runner.job("doer", name="do") as asked:
+        await trio.sleep(10)
+        assert left == [True] * WINDOW
+        assert numbers([event async for event in asked]) == list(range(3 * WINDOW))
 
 
 async def test_a_producer_that_waits_wakes_when_its_job_is_answered(autojump_clock: MockClock) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hypothesis import settings
-
 from property.profiles import PROFILES
 
 for _name, _profile in PROFILES.items():

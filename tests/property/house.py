@@ -8,15 +8,14 @@ from typing import Any
 
 import attrs
 import trio
-
 from property.actor import EXPECTED, Actor, Bell, Letter, Listener, PlantedError
 from property.model import OVER, Ask, Model
 from property.world import Handle, World
+
 from trioworkers import (
     JobContext,
     JobError,
     JobGroupContext,
-    JobGroupError,
     JobGroupEvent,
     JobStatus,
     LocalBus,
@@ -459,7 +458,7 @@ class House:
         """J6, J7: who has consumed everything has given the credit back, all but what is saved up for the next message."""
         for member in ask.members.values():
             open_ = member.status is None and member.request is not None and member.answer is None
-            consumed = ask.asker is None or not ask.asker.record.lanes
+            consumed = ask.asker is None or (self.model.state(ask.asker) == "ready" and not ask.asker.record.lanes)
             consumed = consumed and (not ask.block or ask.waits or (ask.iterates and member.iterated == member.posted))
             if open_ and consumed and member.request is not None:
                 owed = member.posted - member.granted

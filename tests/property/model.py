@@ -1,7 +1,8 @@
 """What ought to happen: a model too dumb to be wrong, and the log of what did.
 
-Three sources are folded into one order: every message as the bus routes it (a tap), every hook and handler as its worker sees it, every
-request and block as its asker sees it. All observers are called synchronously, and each first drains the tap, so "before" means before.
+Three sources are folded into one order: every message as the bus routes it (a tap), every hook and handler as its worker sees it,
+every request and block as its asker sees it. All observers are called synchronously, and each first drains the tap, so "before" means
+before.
 
 The model knows no task, no scope, no lane. It knows what the pages promise: a message takes effect when it is routed, the first
 decision about a job is its outcome, hooks follow in order. What contradicts that is written into ``broken``, with the name of the
@@ -17,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
-
 from property.actor import Bell, Letter, PlantedError
+
 from trioworkers import (
     BusActivateWorkerMessage,
     BusCancelWorkerMessage,
@@ -205,7 +206,7 @@ class Model:
         self.drain()
         self.log.append(f"{trio.current_time():8.3f} {text}")
 
-    def check(self, promise: str, holds: object, *what: object) -> None:  # noqa: FBT001
+    def check(self, promise: str, holds: object, *what: object) -> None:
         """Write down that a promise is broken, unless it holds."""
         if not holds:
             self.broken.append(f"{promise}: {' '.join(map(str, what))} (log line {len(self.log)})")

@@ -1,15 +1,14 @@
-"""A state machine over real workers: rules are plain, synchronous code, the world is stepped between them, the model looks after each."""
+"""A state machine over real workers: rules are plain synchronous code, the world is stepped in between, the model looks each time."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any, ClassVar
 
-from property.profiles import PROFILE, PROFILES
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-
 from property.house import House, Op
+from property.profiles import PROFILE, PROFILES
 from property.world import World
 
 names = st.sampled_from(["a", "b", "c", "d"])
@@ -69,12 +68,12 @@ class LifeMachine(RuleBasedStateMachine):
         flag=st.booleans(),
         steps=steps,
     )
-    def add(self, owner: str, name: str, start: str, n: int, flag: bool, steps: int) -> None:  # noqa: FBT001
+    def add(self, owner: str, name: str, start: str, n: int, flag: bool, steps: int) -> None:
         """Add a worker, or adopt a child, perhaps one that cannot be."""
         self._do(steps, "add", rule="add", who=owner, to=(name,), do=start, n=n, flag=flag)
 
     @rule(who=names, name=names, do=st.sampled_from(["", "nap", "stay", "other"]), flag=st.booleans(), steps=steps)
-    def activate(self, who: str, name: str, do: str, flag: bool, steps: int) -> None:  # noqa: FBT001
+    def activate(self, who: str, name: str, do: str, flag: bool, steps: int) -> None:
         """Activate, or hand over."""
         self._do(steps, "activate", who=who, to=(name,), do=do, flag=flag)
 
@@ -112,7 +111,7 @@ class LifeMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.number > 8)
     @rule(name=names, flag=st.booleans(), steps=steps)
-    def crash_hook(self, name: str, flag: bool, steps: int) -> None:  # noqa: FBT001
+    def crash_hook(self, name: str, flag: bool, steps: int) -> None:
         """Crash one in a hook."""
         self._do(steps, "post", rule="crash_hook", to=(name,), do="raise", flag=flag)
 
@@ -126,12 +125,12 @@ class LifeMachine(RuleBasedStateMachine):
         flag=st.booleans(),
         steps=steps,
     )
-    def post(self, who: str, to: tuple[str, ...], nap: float, n: int, flag: bool, steps: int) -> None:  # noqa: FBT001
+    def post(self, who: str, to: tuple[str, ...], nap: float, n: int, flag: bool, steps: int) -> None:
         """Send a plain message, data or system, to one or to all; its hook may take a nap."""
         self._do(steps, "post", who=who, to=to, do="nap", nap=nap, n=n, flag=flag)
 
     @rule(who=askers, name=names, do=st.sampled_from(["ask", "report", "end children", "stop"]), flag=st.booleans(), steps=steps)
-    def post_orders(self, who: str, name: str, do: str, flag: bool, steps: int) -> None:  # noqa: FBT001
+    def post_orders(self, who: str, name: str, do: str, flag: bool, steps: int) -> None:
         """Send a message whose hook does something."""
         self._do(steps, "post", rule="post_orders", who=who, to=(name,), do=do, flag=flag)
 
@@ -149,7 +148,7 @@ class LifeMachine(RuleBasedStateMachine):
     )
     def request(
         self, who: str, to: tuple[str, ...], job: str, do: str, nap: float, timeout: float | None, flag: bool, steps: int
-    ) -> None:  # noqa: FBT001
+    ) -> None:
         """Ask one or many, without a block."""
         self._do(steps, "request", who=who, to=to, job=job, do=do, nap=nap, timeout=timeout, flag=flag, use="iterate")
 
@@ -183,9 +182,9 @@ class LifeMachine(RuleBasedStateMachine):
         flag=st.booleans(),
         steps=steps,
     )
-    def group(
+    def group(  # noqa: PLR0917 - a rule has many dice
         self, who: str, to: tuple[str, ...], job: str, do: str, nap: float, timeout: float | None, use: str, flag: bool, steps: int
-    ) -> None:  # noqa: FBT001
+    ) -> None:
         """Hold a group in a block."""
         self._do(steps, "block", rule="group", who=who, to=to, job=job, do=do, nap=nap, timeout=timeout, use=use, flag=flag)
 
@@ -200,14 +199,14 @@ class LifeMachine(RuleBasedStateMachine):
         use=st.sampled_from(["iterate", "slow", "late", "break", "wait", "give up"]),
         steps=steps,
     )
-    def stream(
+    def stream(  # noqa: PLR0917 - a rule has many dice
         self, who: str, to: tuple[str, ...], job: str, do: str, n: int, nap: float, timeout: float | None, use: str, steps: int
     ) -> None:
         """Consume streams and updates: fast, slowly, late, not to the end, not at all."""
         self._do(steps, "block", rule="stream", who=who, to=to, job=job, do=do, n=n, nap=nap, timeout=timeout, use=use)
 
     @rule(n=st.integers(0, 3), flag=st.booleans(), steps=steps)
-    def answer(self, n: int, flag: bool, steps: int) -> None:  # noqa: FBT001
+    def answer(self, n: int, flag: bool, steps: int) -> None:
         """Answer what was deferred, urgently or not."""
         self._do(steps, "answer", n=n, flag=flag)
 

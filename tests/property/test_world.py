@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
+import time  # noqa: TID251 - to see that none passes
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
-
 from property.world import DeadlockError, LivelockError, Scheduler, World
 
 
@@ -46,7 +45,7 @@ def test_seeds_differ() -> None:
 
 
 def _lead(trace: list[Any]) -> int:
-    counts = [sum(name == who for who, _ in trace) for name in "abc"]
+    counts: list[int] = [sum(name == who for who, _ in trace) for name in "abc"]
     return max(counts) - min(counts)
 
 
@@ -168,7 +167,7 @@ def test_a_livelock_is_seen() -> None:
 
     with World(limit=100) as world:
         world.spawn(spin, name="spinner")
-        with pytest.raises(LivelockError, match="(?s)still busy after 100 turns.*spinner"):
+        with pytest.raises(LivelockError, match=r"(?s)still busy after 100 turns.*spinner"):
             world.settle()
         done = True
 
@@ -206,7 +205,7 @@ def test_what_cannot_be_cancelled_is_broken_off() -> None:
     world = World()
     world.spawn(shielded, name="bunker")
     world.settle()
-    with pytest.raises(DeadlockError, match="(?s)nothing will ever wake it.*bunker @ shielded"):
+    with pytest.raises(DeadlockError, match=r"(?s)nothing will ever wake it.*bunker @ shielded"):
         world.close()
     with World() as after:
         assert after.run(_count, "a", []) == "a"
@@ -214,7 +213,7 @@ def test_what_cannot_be_cancelled_is_broken_off() -> None:
 
 def test_nothing_is_left_behind() -> None:
     """Trio's scheduler, the garbage collector and the threads are as they were; an ordinary run works afterwards."""
-    run: Any = trio._core._run  # type: ignore[attr-defined]
+    run: Any = trio._core._run
     before = run._r, run._ALLOW_DETERMINISTIC_SCHEDULING, gc.isenabled(), threading.active_count()
     with World(5) as world:
         assert not gc.isenabled()

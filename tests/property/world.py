@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import gc
 import math
-import random
+import random  # noqa: TID251 - seeded
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, MutableSequence
 from contextlib import contextmanager
@@ -71,7 +71,7 @@ class Scheduler(random.Random):
             return self.randrange(len(batch))
         priorities = [self._priorities.setdefault(task, self.random()) for task in batch]
         chosen = priorities.index(max(priorities))
-        if self.random() < 0.3:  # noqa: PLR2004 - now and then it is somebody else's turn, so that nobody waits for ever
+        if self.random() < 0.3:  # now and then it is somebody else's turn, so that nobody waits for ever
             del self._priorities[batch[chosen]]
         return chosen
 
@@ -83,7 +83,7 @@ def _scheduled_by(scheduler: Scheduler) -> Iterator[None]:
     This and :func:`_postpone` are the only places that touch names that trio keeps to itself. ``_r`` and
     ``_ALLOW_DETERMINISTIC_SCHEDULING`` are there for its own Hypothesis plugin, since 2019.
     """
-    run: Any = trio._core._run  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+    run: Any = trio._core._run
     saved = run._r, run._ALLOW_DETERMINISTIC_SCHEDULING
     run._r, run._ALLOW_DETERMINISTIC_SCHEDULING = scheduler, True
     try:
@@ -94,7 +94,7 @@ def _scheduled_by(scheduler: Scheduler) -> Iterator[None]:
 
 def _postpone(tasks: MutableSequence[Any]) -> None:
     """Put runnable tasks back: they are runnable in the next turn, too."""
-    run: Any = trio._core._run  # type: ignore[attr-defined]  # noqa: SLF001 - see _scheduled_by
+    run: Any = trio._core._run
     run.GLOBAL_RUN_CONTEXT.runner.runq.extend(tasks)
 
 

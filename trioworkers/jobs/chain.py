@@ -6,4 +6,9 @@ from contextvars import ContextVar
 from typing import Final
 
 CHAIN: Final[ContextVar[tuple[str, ...]]] = ContextVar("trioworkers_chain", default=())
-"""The ids of the jobs around the present code, outermost first; empty in hooks and outside workers."""
+"""The jobs around the present code, outermost first, as :func:`link` names them; empty in hooks and outside workers."""
+
+
+def link(job_id: str, worker_name: str) -> str:
+    """Name one job: the members of a group share an id, so the worker belongs to it."""
+    return f"{job_id}@{worker_name}"

@@ -185,7 +185,7 @@ class JobRequester:
             WorkerStateError: The worker has finished meanwhile, or waiting for one of them would never end.
         """
         self._may_wait_for(group.worker_names)
-        reason = UNREADY
+        reason, ambient = UNREADY, ambient_deadline()
         with trio.move_on_at(group.deadline) as scope:
             await self._bus().pace()
             self._waits[scope] = None
@@ -195,7 +195,7 @@ class JobRequester:
                 reason = str(error)
             else:
                 self.check_open()
-                self._send(group, request)
+                self._send(group, request, ambient)
                 return
             finally:
                 del self._waits[scope]
@@ -395,11 +395,11 @@ class JobRequester:
 
     # -- sending and showing -----------------------------------------------------------------------------------------------
 
-    def _send(self, group: JobGroup, request: Request) -> None:
+    def _send(self, group: JobGroup, request: Request, deadline: float) -> None:
         self.groups[group.job_id] = group
         self._load.add()
         self._asked += 1
-        deadline, chain = ambient_deadline(), CHAIN.get()
+        chain = CHAIN.get()
         timeout = None if request.timeout is None else max(0.0, group.deadline - trio.current_time())
         for name in group.worker_names:
             if not group.awaits(name):  # an earlier member has refused at once, and that decided for all

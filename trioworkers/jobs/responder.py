@@ -49,7 +49,7 @@ from ..messages import (
     BusMessage,
 )
 from ..types import JobOutcome, JobStatus
-from .chain import CHAIN
+from .chain import CHAIN, link
 from .credit import Credit
 from .group import TIMEOUT
 
@@ -225,9 +225,9 @@ class JobResponder:
         if handler is None:
             self._refuse(request, JobStatus.FAILED, f"no handler for job {request.job_name!r} on worker {self.name!r}")
             return
-        cycle = next((job for job in handler.queue if job.request.job_id in request.chain), None)
+        cycle = next((job for job in handler.queue if self._link(job) in request.chain), None)
         if cycle is not None:
-            circle = " -> ".join((*request.chain, request.job_id))
+            circle = " -> ".join((*request.chain, link(request.job_id, self.name)))
             reason = f"sequential job {request.job_name!r} on worker {self.name!r} would wait for itself: {circle}"
             self._refuse(request, JobStatus.FAILED, reason)
             return
@@ -272,7 +272,7 @@ class JobResponder:
                     await trio.lowlevel.checkpoint_if_cancelled()  # the turn and a cancel may come in one instant
                 if not allows(JOB, job.state, "run"):
                     return JobOutcome(JobStatus.COMPLETED)  # somebody else has answered it already; this is not used
-                CHAIN.set((*job.request.chain, job.request.job_id))
+                CHAIN.set((*job.request.chain, self._link(job)))
                 job.step("run")
                 return await (self._stream(job) if job.handler.streaming else self._call(job))
         except BaseException as error:  # noqa: BLE001, ASYNC103 - judged: what is not the job's own is raised again
@@ -497,6 +497,13 @@ class JobResponder:
             self._inbox.show(message, ("on_job_update_requested", message), still=partial(self._is_active, job))
         else:
             self._strangers += 1
+
+    def running_links(self) -> list[str]:
+        """The jobs whose handler is there, as chains name them."""
+        return [self._link(job) for job in self.running.values()]
+
+    def _link(self, job: Job) -> str:
+        return link(job.request.job_id, self.name)
 
     def _is_active(self, job: Job) -> bool:
         return self.active.get(job.request.job_id) is job

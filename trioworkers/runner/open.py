@@ -87,6 +87,8 @@ class _Body:
         """Raise the body's own exception if there is no other, a bare Cancelled if there is nothing else, else one flat group."""
         if self.outcome is None:
             return
+        if not isinstance(self.outcome, BaseExceptionGroup):
+            raise self.outcome
         found = leaves(self.outcome)
         cancelled = [leaf for leaf in found if isinstance(leaf, trio.Cancelled)]
         errors = [leaf for leaf in found if not isinstance(leaf, trio.Cancelled)]

@@ -160,6 +160,7 @@ class WorkerCore:
 
     async def _serve(self, params: WorkerParams, task_status: trio.TaskStatus[None]) -> None:
         self.lifecycle.served = True
+        broken = False
         try:
             async with trio.open_nursery() as nursery:
                 try:
@@ -173,10 +174,13 @@ class WorkerCore:
                     task_status.started()
                     await self.inbox.data.serve()
                 except BaseException:
+                    broken = True
                     self.lifecycle.leave(None)
                     raise
                 finally:
                     self._retire()
+            if broken:  # the nursery has swallowed it: a Cancelled, but neither our scope's nor that of anything around
+                raise RuntimeError(f"worker {self.name!r} raised Cancelled, but nothing was cancelled")
         finally:
             with trio.CancelScope(shield=True):
                 await self.requester.wait_acknowledged()
@@ -303,7 +307,7 @@ class WorkerCore:
 
     def _on_end(self, message: BusEndWorkerMessage) -> None:
         self.inbox.show(message)
-        self.family.end(message.reason, lambda: list(self.responder.running))
+        self.family.end(message.reason, self.responder.running_links)
 
     def _on_cancel(self, message: BusCancelWorkerMessage) -> None:
         self.family.cancel(message.reason)

@@ -27,7 +27,7 @@ class Ending:
         reason: Why, in words.
         deadline: When patience is over, by trio's clock.
         load: What is left to do in the whole subtree.
-        jobs: The ids of the jobs that were running when it began: what is asked for inside them is still answered.
+        jobs: The jobs that were running when it began, as chains name them: what is asked for inside them is still answered.
     """
 
     reason: str | None

@@ -367,7 +367,7 @@ class Family:
             family.detach()
             family.lifecycle.finish()
             if family.parent is not None and family.parent.children.pop(family.name, None) is not None:
-                family.parent._duties.child_gone(family.name)
+                family.parent._duties.child_gone(family.name)  # noqa: SLF001 - as above
 
     # -- ending ------------------------------------------------------------------------------------------------------------
 
@@ -376,7 +376,7 @@ class Family:
 
         Args:
             reason: Why, in words.
-            jobs: The ids of the jobs that run here now.
+            jobs: The jobs that run here now, as chains name them.
         """
         own = self.parent is None or self.parent.lifecycle.ending is None
         above = None if self.parent is None else self.parent.lifecycle.ending
