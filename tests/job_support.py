@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import trio
 
-from trioworkers import BaseWorker, BusJobRequestMessage, JobError, WorkerRunner, job
+from trioworkers import BaseWorker, BusJobRequestMessage, BusMessage, JobError, WorkerRunner, job
 
 Log = list[Any]
 
@@ -92,6 +93,15 @@ async def failure(asker: BaseWorker | WorkerRunner, whom: str, name: str | None 
     with pytest.raises(JobError) as caught:
         await ask(asker, whom, name, **settings)
     return caught.value
+
+
+def drain(messages: trio.MemoryReceiveChannel[BusMessage]) -> list[BusMessage]:
+    """Return what a tap holds now."""
+    received: list[BusMessage] = []
+    with suppress(trio.WouldBlock):
+        while True:
+            received.append(messages.receive_nowait())
+    return received
 
 
 def idle(worker: BaseWorker | WorkerRunner) -> bool:

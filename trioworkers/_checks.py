@@ -70,12 +70,21 @@ def check_dict(value: object, what: str) -> dict[str, Any] | None:
     raise TypeError(f"{what} must be a dict or None, not {value!r}")
 
 
+def check_text(value: object, what: str) -> str:
+    """Return a ``str``.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if isinstance(value, str):
+        return value
+    raise TypeError(f"{what} must be a str, not {value!r}")
+
+
 def check_optional_text(value: object, what: str) -> str | None:
     """Return a ``str`` or ``None``.
 
     Raises:
         TypeError: It is something else.
     """
-    if value is None or isinstance(value, str):
-        return value
-    raise TypeError(f"{what} must be a str or None, not {value!r}")
+    return None if value is None else check_text(value, what)

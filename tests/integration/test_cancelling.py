@@ -246,8 +246,7 @@ async def test_stop_from_inside_only_asks(where: str, autojump_clock: MockClock)
     async def stop(worker: BaseWorker) -> None:
         await parent.stop()
         log.append(state(parent))
-        await trio.lowlevel.checkpoint()
-        log.append("too far")
+        await trio.sleep_forever()
 
     class Parent(BaseWorker):
         async def on_activated(self, args: object) -> None:
@@ -447,6 +446,27 @@ async def test_a_stray_cancelled_is_an_error(autojump_clock: MockClock) -> None:
     await runner.add_workers(worker)
     assert await errors_of(runner.run) == ["RuntimeError: worker 'worker' raised Cancelled, but nothing was cancelled"]
     assert states(worker, child) == [WorkerState.FAILED, WorkerState.FINISHED]
+
+
+async def test_a_stray_cancelled_of_an_override_is_an_error(autojump_clock: MockClock) -> None:
+    """The same goes for what an override raises beside super().run()."""
+    kept: list[trio.Cancelled] = []
+
+    class Stray(BaseWorker):
+        async def run(self, params: Any, **kwargs: Any) -> None:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                try:
+                    await trio.lowlevel.checkpoint()
+                except trio.Cancelled as cancelled:
+                    kept.append(cancelled)
+            raise kept[0]
+
+    worker = Stray("worker")
+    runner = WorkerRunner()
+    await runner.add_workers(worker)
+    assert await errors_of(runner.run) == ["RuntimeError: worker 'worker' raised Cancelled, but nothing was cancelled"]
+    assert state(worker) is WorkerState.FAILED
 
 
 async def test_a_slow_cleanup_delays_nobody_elses(autojump_clock: MockClock) -> None:

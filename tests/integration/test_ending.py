@@ -400,6 +400,7 @@ async def test_a_second_end_changes_nothing(autojump_clock: MockClock) -> None:
         end(runner, "napper")
         await runner.end("again")
         await runner.end("and again")
+        end(runner, "napper")
     assert napper.log == [("napper", "begins"), ("napper", "tidied up", 4)]
 
 

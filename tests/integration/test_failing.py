@@ -230,7 +230,7 @@ async def test_groups_are_opened_and_their_subclasses_are_not() -> None:
     """What a worker raises in a nursery of its own comes out as a flat list; a subclass of ExceptionGroup stays whole."""
 
     class Meaning(ExceptionGroup[Exception]):
-        def derive(self, excs: Sequence[Any], /) -> Meaning:
+        def derive(self, excs: Sequence[Any], /) -> Any:
             return Meaning(self.message, excs)
 
     whole = Meaning("whole", [ValueError("inner")])
@@ -384,6 +384,65 @@ async def test_an_error_of_a_cancelled_worker_is_not_lost(autojump_clock: MockCl
     assert await errors_of(runner.run) == ["ValueError: boom"]
     assert ("parent", "failed", "child", "ValueError: boom") in parent.log
     assert states(parent, child) == [WorkerState.FAILED] * 2
+
+
+async def test_a_child_that_dies_while_its_parent_starts(autojump_clock: MockClock) -> None:
+    """A child that was READY and dies before its parent is fails the parent's start; no hook runs in a parent that is not READY."""
+
+    async def crash(worker: BaseWorker) -> None:
+        await trio.sleep(1)
+        raise ValueError("boom")
+
+    parent, slow = Recorder("parent"), Slow("slow", up=5)
+    await parent.add_workers(Actor("child", crash), slow)
+    runner = WorkerRunner()
+    await runner.add_workers(parent)
+    async with within(2):
+        assert await errors_of(runner.run) == ["ValueError: boom"]
+    assert (parent.log, states(parent, slow)) == ([], [WorkerState.FAILED, WorkerState.FINISHED])
+
+
+async def test_who_fails_answers_at_once(autojump_clock: MockClock) -> None:
+    """J7: a request for a worker that fails, but is held up by a shield of its own, is answered, not kept until it is gone."""
+
+    class Parent(BaseWorker):
+        async def on_bus_message(self, message: BusMessage) -> None:
+            if isinstance(message, Note):
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(3)
+
+    async def crash(worker: BaseWorker) -> None:
+        await trio.sleep(1)
+        raise ValueError("boom")
+
+    async def asker() -> None:
+        runner.bus.post(Note(source="test", target="parent"))
+        await trio.sleep(2)
+        with pytest.raises(JobError) as caught:
+            await ask(other, "parent")
+        log.append((caught.value.status, caught.value.reason, trio.current_time()))
+
+    log: Log = []
+    parent, other = Parent("parent"), Slow("other", down=5)
+    await parent.add_workers(Actor("child", crash))
+    runner = WorkerRunner()
+    await runner.add_workers(parent, other)
+    async with trio.open_nursery() as nursery:
+        runner.add_event_handler("on_ready", lambda runner: nursery.start_soon(asker))
+        assert await errors_of(runner.run) == ["ValueError: boom"]
+    assert log == [(JobStatus.CANCELLED, "worker 'parent' has stopped: its child 'child' failed", 2)]
+
+
+async def test_another_runners_roots_are_not_its_affair() -> None:
+    """U54: on a bus shared by two runners, a root's report reaches ``on_error`` of its own runner only."""
+    log: Log = []
+    worker = BaseWorker("worker")
+    async with open_runner(worker, name="own") as own, open_runner(name="other", bus=own.bus) as other:
+        for runner in (own, other):
+            runner.add_event_handler("on_error", lambda runner, data: log.append((runner.name, data.error)))
+        await worker.send_bus_error_message("out of paper")
+        await settle()
+    assert log == [("own", "out of paper")]
 
 
 # -- as deep as it gets --------------------------------------------------------------------------------------------------

@@ -168,6 +168,7 @@ async def test_a_member_that_refuses_at_once_ends_the_group_before_the_rest_is_a
     assert [message.target for message in sent if isinstance(message, BusJobRequestMessage)] == ["first"]
     assert {name: error.status for name, error in caught.value.errors.items()} == {"first": "failed", "last": "cancelled"}
     assert last.statistics().answering.ended == {}
+    assert last.statistics().answering.strangers == 0
 
 
 async def test_without_cancel_on_error_all_answers_are_collected(autojump_clock: MockClock) -> None:
@@ -204,7 +205,7 @@ async def test_a_job_error_tells_who_how_what_and_why(autojump_clock: MockClock)
             async with runner.job_group("a", "b", name="do") as group:
                 pass
     errors = caught.value.errors
-    assert all(isinstance(error, JobError) and error.job_id == group.job_id for error in errors.values())
+    assert {(type(error), error.job_id) for error in errors.values()} == {(JobError, group.job_id)}
     assert (errors["a"].worker_name, errors["a"].status, errors["a"].response) == ("a", JobStatus.FAILED, {"left": 3})
     assert str(caught.value) == (
         f"job group {group.job_id!r} did not complete (worker 'a' answered failed: no): "
@@ -229,7 +230,7 @@ async def test_a_body_that_raises_cancels_all(autojump_clock: MockClock) -> None
     """A group's block left with an error cancels each of its jobs, waits for all, in parallel, and lets the error out."""
     log: Log = []
     async with open_runner(*(Hand(name, tidy(2, log)) for name in "ab")) as runner, within(9):
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError):  # noqa: PT012 - a block is more than a statement
             async with runner.job_group("a", "b", name="do"):
                 await settle()
                 raise KeyError
@@ -418,7 +419,7 @@ async def test_a_request_that_cannot_be_sent_is_undone(block: bool, always: bool
     asker, near, last = BaseWorker("asker"), Hand("near", effect), Hand("last", effect)
     async with open_runner(asker, near, last, bus=Broken(always=always)) as runner, within(9):
         runner.registry.register(WorkerRegistryEntry("far"), runner="elsewhere")
-        with pytest.raises(ConnectionError, match="the line is dead"):
+        with pytest.raises(ConnectionError, match="the line is dead"):  # noqa: PT012 - a block is more than a statement
             if block:
                 await asker.job_group("near", "far", "last", name="do").__aenter__()
             else:
@@ -431,6 +432,30 @@ async def test_a_request_that_cannot_be_sent_is_undone(block: bool, always: bool
         with trio.move_on_after(5):
             await asker.stop()
         assert str(asker) == "<BaseWorker 'asker' finished>"
+
+
+class Dying(WorkerBus):
+    """A bus whose way outside takes requests, and raises for all that comes later."""
+
+    def publish(self, message: BusMessage) -> bool:
+        """Take a request to somebody far away."""
+        if isinstance(message, BusJobCancelMessage):
+            raise ConnectionError("the line is dead")
+        return True
+
+
+async def test_a_line_that_dies_leaves_only_its_own_member_behind(autojump_clock: MockClock) -> None:
+    """J7, U24: when a member cannot be told to stop, the others are, nobody waits for the one, and it is counted as left behind."""
+    log: Log = []
+    asker = BaseWorker("asker")
+    async with open_runner(asker, Hand("first", tidy(1, log)), Hand("last", tidy(1, log)), bus=Dying()) as runner, within(9):
+        runner.registry.register(WorkerRegistryEntry("far"), runner="elsewhere")
+        with pytest.raises(GroupError) as caught:
+            async with asker.job_group("first", "far", "last", name="do", timeout=1):
+                pass
+        assert (trio.current_time(), list(caught.value.errors)) == (2, ["first", "far", "last"])
+        assert sorted(log) == [("first", "gone", 2), ("last", "gone", 2)]
+        assert (asker.job_groups, asker.statistics().asking.left_behind) == ({}, 1)
 
 
 async def test_a_group_of_streams_shares_one_window(autojump_clock: MockClock) -> None:

@@ -71,6 +71,8 @@ async def test_a_timeout_of_zero(timeout: float, autojump_clock: MockClock) -> N
             await asker.request_job("doer", name="do", timeout=timeout)
         await settle()
         assert (done, trio.current_time(), asker.job_groups) == ([], 0, {})
+        await ask(asker, "doer", timeout=0.001)
+    assert len(done) == 1
 
 
 @pytest.mark.parametrize("timeout", [None, float("inf")])
@@ -80,7 +82,7 @@ async def test_no_limit(timeout: float | None, autojump_clock: MockClock) -> Non
 
     async def slow(hand: Hand, message: BusJobRequestMessage) -> None:
         seen.append(message.timeout)
-        await trio.sleep(1_000_000)
+        await trio.sleep(80_000)
 
     async with open_runner(Hand("doer", slow)) as runner:
         assert await ask(runner, "doer", timeout=timeout) == {}
@@ -149,19 +151,14 @@ async def test_both_ends_keep_the_deadline_and_one_outcome_comes_of_it(block: bo
 
 
 async def test_an_answer_at_the_very_deadline_is_one_outcome(autojump_clock: MockClock) -> None:
-    """J1: a handler that would return in the instant of its deadline has one outcome, the same for hooks and block."""
+    """J1: a handler that would return in the instant of its deadline has timed out, the same for hooks and block."""
     asker = Recorder("asker")
     async with open_runner(asker, Hand("doer", nap(1))), within(20):
         for _ in range(10):
             asker.log.clear()
-            try:
-                await ask(asker, "doer", timeout=1)
-                outcome = "completed"
-            except JobError as error:
-                assert error.reason == "timeout"
-                outcome = "error"
+            assert (await failure(asker, "doer", timeout=1)).reason == "timeout"
             await settle()
-            assert [entry[1] for entry in asker.log if entry[1] in {"completed", "error"}] == [outcome]
+            assert [entry[1] for entry in asker.log if entry[1] in {"completed", "error"}] == ["error"]
 
 
 # -- the surroundings -----------------------------------------------------------------------------------------------------
@@ -211,7 +208,7 @@ async def test_the_ambient_deadline_cancels_on_leaving_the_block(autojump_clock:
     """R11: the asker's own scope enforces its deadline: the job is cancelled as the block is left, and the deadline fires."""
     log: Log = []
     async with open_runner(Hand("doer", tidy(0, log))) as runner, within(9):
-        with pytest.raises(trio.TooSlowError):
+        with pytest.raises(trio.TooSlowError):  # noqa: PT012 - a block is more than a statement
             with trio.fail_after(1):
                 async with runner.job_group("doer", name="do", timeout=5):
                     pass
@@ -252,9 +249,13 @@ async def test_an_early_answer_lifts_the_deadline(autojump_clock: MockClock) -> 
     assert log == [10]
 
 
+async def nothing(doer: Doer, message: BusJobRequestMessage) -> None:
+    """A script: return without an answer."""
+
+
 async def test_a_deferred_job_keeps_its_deadline(autojump_clock: MockClock) -> None:
     """A job whose handler has returned without an answer still times out."""
-    doer = Doer("doer", lambda doer, message: trio.lowlevel.checkpoint())
+    doer = Doer("doer", nothing)
     async with open_runner(doer) as runner, within(20):
         assert (await failure(runner, "doer", None, timeout=1)).reason == "timeout"
         assert (trio.current_time(), doer.active_jobs) == (1, {})

@@ -169,7 +169,7 @@ async def test_a_hook_that_raises_cannot_lose_an_answer(hook: str, autojump_cloc
     bad = hook == "on_job_error"
     asker, doer = BaseWorker("asker"), Hand("doer", boom if bad else forever if hook == "on_job_cancelled" else echo)
     (doer if hook == "on_job_cancelled" else asker).add_event_handler(hook, fail)
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - a block is more than a statement
         async with open_runner(asker, doer), within(60):
             try:
                 outcomes.append(await ask(asker, "doer", timeout=1))
@@ -199,7 +199,7 @@ async def test_an_update_hook_that_raises_ends_the_wait(autojump_clock: MockCloc
         raise KeyError
 
     doer = Hand("doer", tell_and_stay)
-    with pytest.raises(ExceptionGroup):
+    with pytest.raises(ExceptionGroup):  # noqa: PT012 - a block is more than a statement
         async with open_runner(asker, doer), within(60):
             errors.append(await failure(asker, "doer"))
             assert idle(doer)
@@ -237,7 +237,7 @@ ENDS: dict[str, tuple[Callable[[Hand, BusJobRequestMessage], Awaitable[Any]], st
 
 @pytest.mark.parametrize("how", ENDS)
 async def test_exactly_one_hook_tells_of_the_end(how: str, autojump_clock: MockClock) -> None:
-    """J1: each request fires ``on_job_completed`` or ``on_job_error``, exactly once, whoever ended it, with the answer or one made up."""
+    """J1: each request fires ``on_job_completed`` or ``on_job_error``, once, whoever ended it, with the answer or one made up."""
     script, hook, reason = ENDS[how]
     asker, doer = Recorder("asker"), Hand("doer", script)
     async with open_runner(asker, doer, shutdown_timeout=1) as runner, within(20):
@@ -315,7 +315,7 @@ async def test_hooks_nobody_overrides_cost_nothing(autojump_clock: MockClock) ->
 
 
 async def test_inactivity_is_no_filter(autojump_clock: MockClock) -> None:
-    """U5, R23: inactive workers get jobs, answers and cancels like others: it is a state for the user's logic, who may ask ``active``."""
+    """U5, R23: inactive workers get jobs, answers and cancels like others: it is a state for the user's logic, which may ask."""
     log: Log = []
 
     async def look(hand: Hand, message: BusJobRequestMessage) -> dict[str, Any]:

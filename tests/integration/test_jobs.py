@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, copy_context
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -206,7 +207,7 @@ async def test_what_is_no_exception_fails_the_worker_and_answers_the_job(autojum
         raise Interrupt
 
     errors: list[JobError] = []
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012 - a block is more than a statement
         async with open_runner(Hand("doer", interrupt)) as runner, within(1):
             errors.append(await failure(runner, "doer"))
             await trio.sleep_forever()
@@ -412,9 +413,12 @@ async def test_a_payload_is_handed_over_as_it_is(autojump_clock: MockClock) -> N
         return answer
 
     payload: dict[str, Any] = {"seen by": []}
-    async with open_runner(Hand("one", change), Hand("two", change)) as runner, within(1):
-        async with runner.job_group("one", "two", name="do", payload=payload) as group:
-            pass
+    async with (
+        open_runner(Hand("one", change), Hand("two", change)) as runner,
+        within(1),
+        runner.job_group("one", "two", name="do", payload=payload) as group,
+    ):
+        pass
     assert sorted(payload["seen by"]) == ["one", "two"]
     assert group.responses["one"] is group.responses["two"] is answer
 
@@ -460,11 +464,11 @@ async def test_a_worker_may_ask_itself(autojump_clock: MockClock) -> None:
 
 
 async def test_a_handler_may_ask(autojump_clock: MockClock) -> None:
-    """A handler may ask for jobs itself, also its own worker; each request carries the ids of the jobs it is made in."""
+    """A handler may ask for jobs itself, also its own worker; each request carries the chain of jobs it is made in."""
     chains: list[tuple[str, ...]] = []
 
     async def countdown(hand: Hand, message: BusJobRequestMessage) -> dict[str, Any]:
-        chains.append((*message.chain, message.job_id))
+        chains.append((*message.chain, f"{message.job_id}@{hand.name}"))
         left = (message.payload or {})["left"]
         if left:
             await ask(hand, "b" if hand.name == "a" else "a", payload={"left": left - 1})
@@ -473,7 +477,7 @@ async def test_a_handler_may_ask(autojump_clock: MockClock) -> None:
     async with open_runner(Hand("a", countdown), Hand("b", countdown)) as runner, within(1):
         await ask(runner, "a", payload={"left": 3})
     assert [len(chain) for chain in chains] == [1, 2, 3, 4]
-    assert all(longer[:-1] == shorter for shorter, longer in zip(chains, chains[1:], strict=False))
+    assert all(longer[:-1] == shorter for shorter, longer in pairwise(chains))
 
 
 async def test_plain_trio_code_asks_through_the_runner(autojump_clock: MockClock) -> None:

@@ -104,7 +104,7 @@ async def test_a_busy_slot_does_not_block_the_worker(autojump_clock: MockClock) 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 async def test_a_job_cancelled_in_the_queue_gives_its_place_up(place: int, autojump_clock: MockClock) -> None:
-    """J5: a job cancelled while it is queued never calls its handler; those behind it move up; the running one frees the slot when gone."""
+    """J5: a job cancelled while it is queued never begins, those behind move up; a running one frees the slot when gone."""
     clerk = Clerk("clerk", [])
     async with open_runner(clerk) as runner, within(99):
         ids = await launch(runner, {"for": 2, "tidy": 3}, {}, {})
@@ -210,7 +210,7 @@ async def test_another_name_of_the_same_worker_is_no_cycle(autojump_clock: MockC
 
 
 async def test_a_sibling_that_holds_the_slot_is_no_cycle(autojump_clock: MockClock) -> None:
-    """A member of a group may ask for a slot that another member of the same group holds: it waits, as nothing waits for it in turn."""
+    """A member of a group may ask for a slot that another member of the group holds: it waits, as nothing waits for it in turn."""
     log: Log = []
     a, b = Clerk("a", log), Clerk("b", log)
 

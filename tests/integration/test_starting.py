@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from life_support import Actor, Log, Napper, Slow, boom, errors_of, idle, state, states, told
+from life_support import Actor, Log, Napper, Slow, ask, boom, errors_of, idle, state, states, told
 from support import Note, Recorder, settle, within
 from trio.testing import MockClock
 
@@ -271,9 +271,10 @@ class Library(BaseWorker):
         self.log.append("opening")
         await trio.sleep(1)
         self.books = ["one"]
-        yield self.books
-        self.books = []
-        self.log.append("closed")
+        try:
+            yield self.books
+        finally:
+            self.log.append("closed")
 
     async def run(self, params: WorkerParams, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Have books as long as there is somebody to ask for them."""
@@ -303,7 +304,7 @@ async def test_a_worker_is_registered_when_its_resources_are_there(autojump_cloc
             assert trio.current_time() == 1
         assert asked.response == {"books": 1}
         await library.stop()
-        assert log[0] == "opening"
+        assert (log[0], log[-1]) == ("opening", "closed")
         assert log.count((WorkerState.READY, True, True, 1)) == log.count("counting") == 1
         assert library.books == ["one"]
 
@@ -382,9 +383,7 @@ async def test_waiting_for_an_ancestor_that_waits_for_oneself_is_refused(whom: s
 
     class Child(BaseWorker):
         async def run(self, params: Any, **kwargs: Any) -> None:
-            async with self.job(whom):
-                pass
-            await super().run(params, **kwargs)
+            await ask(self, whom)
 
     top, parent = BaseWorker("top"), BaseWorker("parent")
     await parent.add_workers(Child("child"))
@@ -512,16 +511,19 @@ async def test_run_may_be_started_in_a_task_of_its_own(autojump_clock: MockClock
 
 
 async def test_run_that_never_runs_is_an_error() -> None:
-    """An overridden run() that returns without super().run() is a failure with a clear message."""
+    """An overridden run() that returns without super().run() is a failure with a clear message; its children never start."""
 
     class Empty(BaseWorker):
         async def run(self, params: WorkerParams, **kwargs: Any) -> None:
             log.append(params.shutdown_timeout)
 
     log: Log = []
+    empty, child = Empty("empty"), BaseWorker("child")
+    await empty.add_workers(child)
     async with open_runner(shutdown_timeout=7) as runner:
         with pytest.raises(ExceptionGroup) as caught:
-            await runner.add_workers(Empty("empty"))
+            await runner.add_workers(empty)
+        assert (states(empty, child), "child" in runner.bus) == ([WorkerState.FAILED, WorkerState.FINISHED], False)
     assert [str(error) for error in told(caught.value)] == ["run() of worker 'empty' returned without having called super().run()"]
     assert log == [7]
 
@@ -548,11 +550,14 @@ async def test_an_error_after_the_start_is_a_failure() -> None:
             await super().start()
             raise ValueError("too late")
 
+    async def world() -> None:
+        async with open_runner() as runner:
+            runner.add_event_handler("on_error", lambda runner, data: log.append((data.worker_name, data.error)))
+            await runner.add_workers(Late("late"))
+            await trio.sleep_forever()
+
     log: Log = []
-    runner = WorkerRunner()
-    await runner.add_workers(Late("late"))
-    runner.add_event_handler("on_error", lambda runner, data: log.append((data.worker_name, data.error)))
-    assert await errors_of(runner.run) == ["ValueError: too late"]
+    assert await errors_of(world) == ["ValueError: too late"]
     assert log == [("late", "ValueError: too late")]
 
 

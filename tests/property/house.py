@@ -76,7 +76,6 @@ class House:
 
     def __init__(self, world: World, shutdown_timeout: float, workers: Sequence[Op] = ()) -> None:
         self.world = world
-        self.model = Model(shutdown_timeout)
         self.ids = itertools.count(1)
         self.inner = itertools.count(1001)
         self.clients: list[tuple[Op, Handle[None]]] = []
@@ -89,9 +88,9 @@ class House:
             shutdown_timeout=shutdown_timeout,
             clock=lambda: self.world.now,
         )
-        self.model.runner_stops = lambda: self.runner.statistics().state in ("cancelling", *OVER)
         self._tap = self.bus.tap(size=1_000_000)
-        self.model.tap = self._tap.__enter__()
+        self.model = Model(shutdown_timeout, self._tap.__enter__())
+        self.model.runner_stops = lambda: self.runner.statistics().state in ("cancelling", *OVER)
         world.after_turn = self.model.drain
         for op in workers:
             world.run(self.perform, op)
@@ -137,7 +136,7 @@ class House:
         try:
             if isinstance(owner, Actor):
                 await owner.add_workers(actor, watch=watch)
-                owner.record.watched |= dict.fromkeys([actor.name] * watch, 0)
+                owner.record.kin |= dict.fromkeys([actor.name] * watch)
             else:
                 await owner.add_workers(actor)
         except BaseException:
@@ -481,7 +480,8 @@ class House:
                 check("J1, B5", ask.seen == ask.hooks, actor.name, "saw of request", ask.k, ask.seen[-3:], "not", ask.hooks[-3:])
         others = [other for other in self.model.actors if other.record.begun and other is not actor]
         roots = [other.name for other in others if actor.parent is None and other.parent is None]
-        for name in dict.fromkeys((*record.watched, *roots)):
+        kin = [name for name in record.kin if (self._someone(name).parent or "") == actor.name]
+        for name in dict.fromkeys((*record.watched, *roots, *kin)):
             news = record.news.get(name, [])
             there = name in self.runner.registry
             check("R2", (news[-1:] == ["on_worker_ready"]) == there, actor.name, "was told of", name, news, "which is there:", there)

@@ -175,6 +175,7 @@ class Record:
     lanes: dict[str, str] = attrs.field(factory=dict)
     shown: dict[str, object] = attrs.field(factory=dict)
     watched: dict[str, int] = attrs.field(factory=dict)
+    kin: dict[str, None] = attrs.field(factory=dict)
     news: dict[str, list[str]] = attrs.field(factory=dict)
 
 
@@ -183,14 +184,15 @@ class Model:
 
     Args:
         shutdown_timeout: As the runner was given.
+        tap: What the bus routes.
     """
 
-    def __init__(self, shutdown_timeout: float) -> None:
+    def __init__(self, shutdown_timeout: float, tap: trio.MemoryReceiveChannel[BusMessage]) -> None:
         self.shutdown_timeout = shutdown_timeout
         self.log: list[str] = []
         self.broken: list[str] = []
         self.tally: Counter[str] = Counter()
-        self.tap: trio.MemoryReceiveChannel[BusMessage] | None = None
+        self.tap = tap
         self.actors: list[Actor] = []
         self.asks: dict[int, Ask] = {}
         self.by_id: dict[str, Ask] = {}
@@ -251,8 +253,6 @@ class Model:
 
     def drain(self) -> None:
         """Fold in what the bus has routed since."""
-        if self.tap is None:
-            return
         while True:
             try:
                 message = self.tap.receive_nowait()
@@ -311,12 +311,16 @@ class Model:
                 actor.record.unanswered.pop(job_id, None)
         self._justify(ask, member, message, status)
         self.tally[f"answered {status}"] += 1
-        if status == JobStatus.CANCELLED and trio.current_time() >= ask.deadline and not ask.is_decided:
-            ask.give_up()  # both ends keep the deadline; whichever is first, it is the request that timed out
+        self._expire(ask)
         if member.status is None:
             kind = "on_job_stream_end" if isinstance(message, BusJobStreamEndMessage) else "on_job_response"
             ask.hooks.append((kind, message.source))
             ask.decide(message.source, status)
+
+    def _expire(self, ask: Ask) -> None:
+        """Both ends keep the deadline; whatever arrives then or later, the request has timed out."""
+        if trio.current_time() >= ask.deadline and not ask.is_decided:
+            ask.give_up()
 
     def _justify(self, ask: Ask, member: Member, message: BusMessage, status: str) -> None:
         """Whether a job had a right to end like that."""
@@ -353,10 +357,21 @@ class Model:
         ask = self.by_id[message.job_id]
         member = ask.members[message.source]
         self.check("J3", member.answer is None, "request", ask.k, "of", member.name, "goes on after its answer:", _short(message))
+        self._expire(ask)
         credited = not isinstance(message, (BusJobUpdateUrgentMessage, BusJobStreamStartMessage))
         member.posted += credited
         window = 0 if member.request is None else member.request.window
-        self.check("J6", member.posted - member.granted <= window, "request", ask.k, "of", member.name, "is", member.posted, "ahead")
+        self.check(
+            "J6",
+            member.cancelled or member.posted - member.granted <= window,
+            "request",
+            ask.k,
+            "of",
+            member.name,
+            "is",
+            member.posted,
+            "ahead",
+        )
         self.tally["window reached"] += member.posted - member.granted == window
         if member.status is None:
             ask.hooks.append((_hook_of(message), message.source, str(_number(message))))
@@ -405,7 +420,7 @@ class Model:
         if isinstance(message, BusEndWorkerMessage):
             if record.ended is None and not record.told_to_stop:
                 record.ended = trio.current_time()
-                record.end_jobs = tuple(record.unanswered)
+                record.end_jobs = tuple(f"{job_id}@{record.actor.name}" for job_id in record.unanswered)
             return
         record.told_to_stop = True
         for ask in self.by_id.values():
@@ -443,8 +458,8 @@ class Model:
         record = actor.record
         record.over = True
         self.check("L5", actor.name in actor.bus, actor.name, "had lost its subscription before its nursery was closed")
-        for child in actor.children:
-            self.check("L1", child.record.over or not child.record.begun, child.name, "outlives", actor.name)  # type: ignore[attr-defined]
+        below = [other.name for other in self.actors if other.parent == actor.name and other.record.begun and not other.record.over]
+        self.check("L1", not below, below, "outlive", actor.name)
         for ask in self.by_id.values():
             for member in ask.members.values():
                 mine = member.name == actor.name and member.request is not None and member.running

@@ -139,10 +139,10 @@ def test_a_handle_can_be_cancelled() -> None:
     with World() as world:
         handle = world.spawn(trio.sleep_forever, name="sleeper")
         world.settle()
-        assert not handle.done
+        before = handle.done
         handle.scope.cancel()
         world.settle()
-        assert handle.done
+        assert (before, handle.done) == (False, True)
         with pytest.raises(LookupError, match="'sleeper' has no result"):
             handle.result()
 
@@ -170,6 +170,7 @@ def test_a_livelock_is_seen() -> None:
         with pytest.raises(LivelockError, match=r"(?s)still busy after 100 turns.*spinner"):
             world.settle()
         done = True
+        world.settle()
 
 
 def test_close_waits_for_clean_up() -> None:
@@ -209,6 +210,27 @@ def test_what_cannot_be_cancelled_is_broken_off() -> None:
         world.close()
     with World() as after:
         assert after.run(_count, "a", []) == "a"
+
+
+def test_the_first_error_says_more() -> None:
+    """An error in the block comes out as it is, with what could not be cancelled as a note."""
+
+    async def shielded() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+
+    def live(error: Exception | None) -> None:
+        with World() as world:
+            world.spawn(shielded, name="bunker")
+            world.settle()
+            if error is not None:
+                raise error
+
+    with pytest.raises(KeyError) as caught:
+        live(KeyError("first"))
+    assert "bunker @ shielded" in caught.value.__notes__[0]
+    with pytest.raises(DeadlockError, match=r"bunker @ shielded"):
+        live(None)
 
 
 def test_nothing_is_left_behind() -> None:

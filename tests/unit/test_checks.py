@@ -125,5 +125,5 @@ def test_a_text_or_none(value: Any) -> None:
     if value is None or isinstance(value, str):
         assert check_optional_text(value, "a reason") is value
     else:
-        with pytest.raises(TypeError, match="a reason must be a str or None"):
+        with pytest.raises(TypeError, match="a reason must be a str, not"):
             check_optional_text(value, "a reason")

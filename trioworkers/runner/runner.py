@@ -374,7 +374,8 @@ class WorkerRunner:
         self._family.cancel(message.reason)
 
     async def _on_error_report(self, message: BusWorkerErrorMessage) -> None:
-        await self._hooks.fire("on_error", WorkerErrorData(message.source, message.error))
+        if message.source in self._family.children:  # another runner's roots on the same bus are that runner's affair
+            await self._hooks.fire("on_error", WorkerErrorData(message.source, message.error))
 
     async def _child_failed(self, data: WorkerErrorData) -> None:
         await shown(self._inbox.system, ("on_error", data))

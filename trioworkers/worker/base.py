@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 import trio
 
-from .._checks import check_name, check_optional_text
+from .._checks import check_name, check_optional_text, check_text
 from .._decorators import Marks, collect, refuse_overriding
 from .._hooks import Handler, Hooks, WorkerHooks
 from .._sources import numbered_name
@@ -235,6 +235,7 @@ class BaseWorker(WorkerHooks):
 
         Reference: BaseWorker.end.
         """
+        check_optional_text(reason, "a reason")
         await self.__tell_runner(BusEndMessage(source=self.name, target=self.registry.runner_name, reason=reason))
 
     async def cancel(self, *, reason: str | None = None) -> None:
@@ -246,6 +247,7 @@ class BaseWorker(WorkerHooks):
 
         Reference: BaseWorker.cancel.
         """
+        check_optional_text(reason, "a reason")
         await self.__tell_runner(BusCancelMessage(source=self.name, target=self.registry.runner_name, reason=reason))
 
     async def wait(self) -> None:
@@ -334,6 +336,7 @@ class BaseWorker(WorkerHooks):
 
         Reference: BaseWorker.send_bus_error_message.
         """
+        check_text(error, "an error")
         message: BusMessage = (
             BusWorkerErrorMessage(source=self.name, error=error)
             if self.parent is None
