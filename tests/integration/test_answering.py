@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from trioworkers import (
     JobError,
     JobStatus,
     NoSuchJobError,
+    job,
     open_runner,
 )
 
@@ -329,3 +330,30 @@ async def test_news_on_request(autojump_clock: MockClock) -> None:
         await trio.sleep(1)
         await asker.request_job_update(asked.job_id, "doer")
         assert [event.data async for event in asked] == [{"at": 1}]
+
+
+async def test_a_stream_answered_from_elsewhere_is_closed(autojump_clock: MockClock) -> None:
+    """J3: when somebody else answers a job that streams, its generator is closed at its next chunk, and its worker is fine."""
+    log: Log = []
+
+    class Fountain(BaseWorker):
+        """Streams until somebody says that it is enough."""
+
+        @job(name="pour")
+        async def pour(self, message: BusJobRequestMessage) -> AsyncIterator[dict[str, Any]]:
+            """Yield drops."""
+            try:
+                while True:
+                    yield {"drop": 1}
+                    await trio.sleep(1)
+            finally:
+                log.append("closed")
+
+    fountain = Fountain("fountain")
+    async with open_runner(fountain) as runner, within(9):
+        async with runner.job("fountain", name="pour") as pouring:
+            await trio.sleep(2.5)
+            await fountain.send_job_response(pouring.job_id, {"enough": True})
+        await trio.sleep(1)
+        assert (pouring.response, log, fountain.statistics().answering.active) == ({"enough": True}, ["closed"], 0)
+        assert (await failure(runner, "fountain", name="leak")).status is JobStatus.FAILED  # it is there, and answers

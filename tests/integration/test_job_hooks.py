@@ -339,3 +339,17 @@ async def test_inactivity_is_no_filter(autojump_clock: MockClock) -> None:
             "completed",
             "error",
         ]
+
+
+async def test_an_update_request_is_shown_to_the_answerer(autojump_clock: MockClock) -> None:
+    """J3: ``on_job_update_requested`` runs at the answerer while its job is open, and tells who asks."""
+    doer = Recorder("doer")
+    doer.add_event_handler("on_job_request", lambda worker, message: None)
+    async with open_runner(doer, BaseWorker("asker")) as runner:
+        asker = runner.get_worker("asker")
+        assert asker is not None
+        async with asker.job("doer") as asked:
+            await asker.request_job_update(asked.job_id, "doer")
+            await settle()
+            await doer.send_job_response(asked.job_id)
+    assert ("doer", "update requested", "asker") in doer.log

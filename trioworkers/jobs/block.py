@@ -30,8 +30,15 @@ E = TypeVar("E", JobEvent, JobGroupEvent)
 
 @asynccontextmanager
 async def _asking(
-    requester: JobRequester, group: JobGroup, request: Request, grace: float | None, shape: Callable[[JobGroupError], WorkersError]
+    requester: JobRequester,
+    group: JobGroup,
+    events: Events[Any],
+    request: Request,
+    grace: float | None,
+    shape: Callable[[JobGroupError], WorkersError],
 ) -> AsyncIterator[None]:
+    group.events = events
+    group.held_in = requester.lane_around()
     try:
         await requester.launch(group, request)
     except JobGroupError as error:
@@ -44,14 +51,14 @@ async def _asking(
         with scope:
             try:
                 yield
-                _leave(group)
+                events.discard()
                 await group.wait_decided()
             except BaseException as error:
                 own_failure = group.failure
                 requester.cancel(group, TIMEOUT if scope.cancel_called else f"its block was left with {type(error).__name__}")
                 raise
             finally:
-                _leave(group)
+                events.discard()
                 left_behind = await _wait_acknowledged(requester, group, grace)  # noqa: ASYNC102 - it shields itself
     except BaseException as error:
         if own_failure is not None:
@@ -76,11 +83,6 @@ def _cancel_with(group: JobGroup, scope: trio.CancelScope) -> None:
     group.when_decided = decided
     if group.is_done:
         decided()
-
-
-def _leave(group: JobGroup) -> None:
-    if group.events is not None:
-        group.events.discard()
 
 
 async def _wait_acknowledged(requester: JobRequester, group: JobGroup, grace: float | None) -> list[str]:
@@ -135,9 +137,7 @@ class _Block(Generic[E]):
         if self._group is not None:
             raise WorkerStateError("a job block asks once: call job() or job_group() again for another request")
         self._group = self._requester.prepare(self._request)
-        self._group.events = self._events
-        self._group.held_in = self._requester.lane_around()
-        self._body = _asking(self._requester, self._group, self._request, self._grace, self._shape_error)
+        self._body = _asking(self._requester, self._group, self._events, self._request, self._grace, self._shape_error)
         await self._body.__aenter__()
         return self
 

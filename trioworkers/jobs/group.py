@@ -26,13 +26,15 @@ class Asked:
     """One member of a request.
 
     Args:
-        name: The worker asked.
+        name: The worker.
+        asked: Whether the request has been sent to it.
         state: Where its job is, as we see it.
         outcome: How it ended, once decided.
         owed: How many consumed events have not been credited yet.
     """
 
     name: str
+    asked: bool = False
     state: RequestState = RequestState.ASKED
     outcome: JobOutcome | None = None
     owed: int = 0

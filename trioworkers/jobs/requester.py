@@ -370,7 +370,7 @@ class JobRequester:
         group.settle()
         self._show_end(group, decisive, ("on_job_error", decisive))
         for name in told:
-            if group.may_run(name):
+            if group.member(name).asked:
                 self._tell_to_stop(group, name, reason)
 
     def _tell_to_stop(self, group: JobGroup, name: str, reason: str) -> None:
@@ -419,11 +419,14 @@ class JobRequester:
             self._post_or_undo(group, message)
 
     def _post_or_undo(self, group: JobGroup, message: BusJobRequestMessage) -> None:
+        member = group.member(message.target or "")
+        member.asked = True
         try:
             self._bus().post(message)
         except BaseException as error:
+            member.asked = False
             names = list(group.worker_names)
-            for name in names[names.index(message.target or "") :]:
+            for name in names[names.index(member.name) :]:
                 group.decide(name, JobOutcome(JobStatus.CANCELLED, reason="not asked"))
                 self._acknowledge(group, name)
             self.cancel(group, f"the request could not be sent: {describe(error)}")

@@ -317,6 +317,8 @@ class JobResponder:
                 try:
                     await self.stream_data(job_id, chunk)
                     resume = generator.__anext__
+                except NoSuchJobError:
+                    break  # somebody else has answered: nobody listens any more, and the generator is closed
                 except BaseException as error:  # noqa: BLE001, ASYNC103 - the generator decides: unhandled, it comes straight back out of athrow
                     resume = partial(generator.athrow, error)
         return JobOutcome(JobStatus.COMPLETED)
