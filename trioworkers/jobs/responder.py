@@ -309,17 +309,21 @@ class JobResponder:
         async with aclosing(job.handler.call(job.request)) as generator:
             resume: Callable[[], Awaitable[Any]] = generator.__anext__
             self.stream_start(job_id, None)
+            answered: NoSuchJobError | None = None
             while True:
                 try:
                     chunk = await resume()
                 except StopAsyncIteration:
                     break
+                except NoSuchJobError as error:
+                    if error is not answered:
+                        raise
+                    break  # somebody else has answered, and the generator does not mind: it is closed
                 try:
                     await self.stream_data(job_id, chunk)
                     resume = generator.__anext__
-                except NoSuchJobError:
-                    break  # somebody else has answered: nobody listens any more, and the generator is closed
                 except BaseException as error:  # noqa: BLE001, ASYNC103 - the generator decides: unhandled, it comes straight back out of athrow
+                    answered = error if isinstance(error, NoSuchJobError) else None
                     resume = partial(generator.athrow, error)
         return JobOutcome(JobStatus.COMPLETED)
 

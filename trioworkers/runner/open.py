@@ -63,7 +63,7 @@ async def open_runner(
                 runner.cancel_nowait(f"its block was left with {type(error).__name__}")
                 raise
             runner.end_nowait("its block was left")
-    except BaseException as error:  # noqa: BLE001 - flattened and raised: nothing is swallowed
+    except BaseException as error:  # noqa: BLE001, ASYNC103 - flattened and raised: nothing is swallowed
         body.outcome = error
     finally:
         runner.cancel_nowait("its block is over")  # if it never ran: its names are free again

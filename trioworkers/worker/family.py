@@ -332,7 +332,7 @@ class Family:
             await self.live(body)
         except trio.Cancelled as cancelled:
             if self.lifecycle.errors:
-                raise flat_group(message, [*self.lifecycle.errors, cancelled]) from None
+                raise flat_group(message, [*self.lifecycle.errors, cancelled]) from None  # noqa: ASYNC104 - it is in the group
             raise
         if self.lifecycle.errors:
             raise flat_group(message, self.lifecycle.errors)
