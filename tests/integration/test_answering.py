@@ -357,3 +357,22 @@ async def test_a_stream_answered_from_elsewhere_is_closed(autojump_clock: MockCl
         await trio.sleep(1)
         assert (pouring.response, log, fountain.statistics().answering.active) == ({"enough": True}, ["closed"], 0)
         assert (await failure(runner, "fountain", name="leak")).status is JobStatus.FAILED  # it is there, and answers
+
+
+async def test_a_stream_that_answers_a_job_that_is_not_there(autojump_clock: MockClock) -> None:
+    """J1: a generator's own ``NoSuchJobError`` is its job's error, like any other exception."""
+
+    class Muddler(BaseWorker):
+        """Mixes up its jobs."""
+
+        @job(name="pour")
+        async def pour(self, message: BusJobRequestMessage) -> AsyncIterator[dict[str, Any]]:
+            """Yield once, then answer somebody else's job."""
+            yield {"drop": 1}
+            self.send_job_update_nowait("another", {"drop": 2})
+
+    async with open_runner(Muddler("muddler")) as runner, within(1):
+        error = await failure(runner, "muddler", name="pour")
+    assert error.status is JobStatus.ERROR
+    assert error.reason is not None
+    assert error.reason.startswith("NoSuchJobError: worker 'muddler' has no active job 'another'")
