@@ -83,7 +83,8 @@ def test_a_path_that_no_system_has_is_one_line_too(capsys: pytest.CaptureFixture
     assert main(["demo", "no\0such"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith("trioworkers: argument PATH: cannot list 'no\\x00such': embedded null")
+    assert err.startswith("trioworkers: argument PATH: cannot list 'no\\x00such': ")
+    assert "embedded null" in err
     assert err.count("\n") == 1
 
 
