@@ -198,7 +198,7 @@ class BusJobRequestMessage(BusDataMessage):
 
     job_id: str = attrs.field(validator=_TEXT)
     job_name: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
-    payload: dict[str, Any] = attrs.field(default=None, converter=_payload, validator=validators.instance_of(dict))
+    payload: dict[str, Any] = attrs.field(factory=dict, converter=_payload, validator=validators.instance_of(dict))
     timeout: float | None = attrs.field(default=None, validator=validators.optional(_DEADLINE))
     deadline: float = attrs.field(default=math.inf, validator=_DEADLINE)
     chain: tuple[str, ...] = attrs.field(default=(), converter=_ids, validator=validators.deep_iterable(_TEXT))
