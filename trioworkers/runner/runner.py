@@ -349,7 +349,7 @@ class WorkerRunner:
         self._registry.close(reason)  # first: who waits for a worker through this runner hears which one will not come
         self._requester.close(reason)
         self._inbox.close()
-        self._family.nursery = None
+        self._family.shut()
 
     def _end(self, reason: str | None) -> None:
         if self._lifecycle.state is WorkerState.ATTACHED:

@@ -238,7 +238,7 @@ class WorkerCore:
         self.inbox.close()
         self.activation.lane.close()
         self.failures.close()
-        self.family.nursery = None
+        self.family.shut()
 
     def adopt(self, families: Sequence[Family], *, watch: bool) -> None:
         """Take children in, and watch them."""

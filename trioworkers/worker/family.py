@@ -233,6 +233,10 @@ class Family:
         self.nursery = nursery
         self.params = params
 
+    def shut(self) -> None:
+        """The nursery is being left: nothing is started there any more."""
+        self.nursery = None
+
     async def start(self, families: Sequence[Family]) -> None:
         """Start them in parallel; return when all are ready.
 
