@@ -37,17 +37,11 @@ class Watches:
 
     def watch(self, *names: str) -> None:
         """Watch workers by name, whether they are there or not; before :meth:`open`, only remember to."""
-        for name in names:
-            known = name in self._asked or name in self._children
-            self._asked[name] = None
-            self._begin(name, known=known)
+        self._add(names, self._asked)
 
     def watch_children(self, *names: str) -> None:
         """Watch workers by name for as long as they are children."""
-        for name in names:
-            known = name in self._asked or name in self._children
-            self._children[name] = None
-            self._begin(name, known=known)
+        self._add(names, self._children)
 
     def forget_child(self, name: str) -> None:
         """A child is gone: its name may be somebody else's soon."""
@@ -61,11 +55,14 @@ class Watches:
         self._asked |= dict.fromkeys(self._methods)
         self._open = True
         for name in self._asked | self._children:
-            self._begin(name, known=False)
-
-    def _begin(self, name: str, *, known: bool) -> None:
-        if self._open and not known:
             self._registry().watch(name, self._ready, self._lost)
+
+    def _add(self, names: tuple[str, ...], to: dict[str, None]) -> None:
+        for name in names:
+            known = name in self._asked or name in self._children
+            to[name] = None
+            if self._open and not known:
+                self._registry().watch(name, self._ready, self._lost)
 
     def watch_roots(self) -> None:
         """Watch the other roots of this runner, if a hook would run for them."""
