@@ -1,0 +1,76 @@
+"""A run, drawn: for a terminal, and as a Mermaid diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import attrs
+
+from ._scheduler import Step, Switch
+
+_INSIDE = "<"
+
+
+@attrs.frozen
+class Stretch:
+    """Steps of one task in a row.
+
+    Args:
+        label: Whose.
+        time: When the first was taken.
+        count: How many.
+        end: Where the task stands then, as text.
+    """
+
+    label: str
+    time: float
+    count: int
+    end: str
+
+
+def stretches(trace: Sequence[Step]) -> Iterator[Stretch]:
+    """The trace, with the steps of one task in a row taken together, and without trio's own tasks."""
+    for label, steps in groupby((step for step in trace if not is_trios_own(step.label)), key=lambda step: step.label):
+        row = list(steps)
+        yield Stretch(label, row[0].time, len(row), "ends" if row[-1].place is None else f"waits at {row[-1].place}")
+
+
+def is_trios_own(label: str) -> bool:
+    """Whether a task is part of trio, or of the world, and not of the program."""
+    return label.startswith(_INSIDE)
+
+
+def as_text(trace: Sequence[Step], switches: Sequence[Switch] = ()) -> str:
+    """One line for each stretch."""
+    rows = list(stretches(trace))
+    width = max((len(row.label) for row in rows), default=0)
+    lines = [f"t={row.time:<8.3f} {row.label:<{width}}  {_steps(row.count):<8} {row.end}" for row in rows]
+    return "\n".join([*lines, *(told(switch) for switch in switches if switch.preempts)])
+
+
+def as_mermaid(trace: Sequence[Step]) -> str:
+    """A sequence diagram: each stretch a note, each change of task an arrow."""
+    rows = list(stretches(trace))
+    names = {label: f"t{number}" for number, label in enumerate(dict.fromkeys(row.label for row in rows))}
+    lines = ["sequenceDiagram", *(f"    participant {short} as {_plain(label)}" for label, short in names.items())]
+    for before, row in zip([None, *rows], rows, strict=False):
+        if before is not None:
+            lines.append(f"    {names[before.label]}-->>{names[row.label]}: t={row.time:.3f}")
+        lines.append(f"    Note over {names[row.label]}: {_steps(row.count)}, {_plain(row.end)}")
+    return "\n".join(lines)
+
+
+def told(switch: Switch) -> str:
+    """A switch as a sentence."""
+    where = f"held at {switch.place}" if switch.place is not None else "held before its first step"
+    return f"t={switch.time:.3f}  {switch.held} is {where} while {switch.run} runs"
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" if count == 1 else f"{count} steps"
+
+
+def _plain(text: str) -> str:
+    """Mermaid ends a text at these."""
+    return text.replace("#", "no. ").replace(";", ",")

@@ -1,0 +1,234 @@
+"""Ways to choose who runs next.
+
+=========== ====================================================================================================================
+uniform     every runnable task is as likely
+pos         each *step* draws a priority when it becomes due, the highest runs (partial order sampling: Yuan, Yang, Gu, CAV 2018):
+            every order of two racing steps is about as likely, however many other steps there are
+pct         each *task* draws a priority, the highest runs until it waits; at ``depth - 1`` random moments the one that runs falls to
+            the bottom (Burckhardt, Kothari, Musuvathi, Nagarakatte, ASPLOS 2010): good at starving somebody for long
+portfolio   these in turn, the plain schedule first: no single one is good at everything
+exhaustive  every schedule with few preemptions, those with fewest first
+=========== ====================================================================================================================
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, final
+
+import attrs
+import trio
+
+from .schedule import Hold
+
+Name = Literal["portfolio", "uniform", "pos", "pct", "exhaustive"]
+LENGTH = 100
+"""So many choices a run is taken to have, as long as nobody knows better."""
+
+
+@attrs.define(eq=False)
+class Strand:
+    """A task, as a schedule sees it.
+
+    Args:
+        label: Its name, and a number if it is not the first of that name.
+        order: Where it stands among the others: by the step it was born in, then by its label.
+        task: Itself.
+        steps: How many steps it has taken.
+        overtaken: How many steps others have taken since its own next one was due.
+    """
+
+    label: str
+    order: tuple[int, str, int]
+    task: trio.lowlevel.Task
+    steps: int = 0
+    overtaken: int = 0
+
+
+class Strategy(ABC):
+    """Chooses, in one run. Subclass it for a search of your own."""
+
+    @abstractmethod
+    def choose(self, runnable: Sequence[Strand], default: int, *, preempts: bool) -> int:
+        """Return the index of the one that runs next.
+
+        Args:
+            runnable: Whose next step is due: at least two, oldest first.
+            default: The index of the one the plain schedule would choose.
+            preempts: Whether that one is just running, so that to choose another one is to interrupt it.
+        """
+
+
+@final
+class Plain(Strategy):
+    """The plain schedule."""
+
+    def choose(self, runnable: Sequence[Strand], default: int, *, preempts: bool) -> int:
+        """The default."""
+        del runnable, preempts
+        return default
+
+
+@final
+class Uniform(Strategy):
+    """Anyone."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = random.Random(f"uniform {seed}")
+
+    def choose(self, runnable: Sequence[Strand], default: int, *, preempts: bool) -> int:
+        """Anyone."""
+        del default, preempts
+        return self._random.randrange(len(runnable))
+
+
+@final
+class Pos(Strategy):
+    """Partial order sampling: each step has a priority."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = random.Random(f"pos {seed}")
+        self._priorities: dict[Strand, float] = {}
+
+    def choose(self, runnable: Sequence[Strand], default: int, *, preempts: bool) -> int:
+        """The highest; its next step will have another."""
+        del default, preempts
+        priorities = [self._priorities.setdefault(strand, self._random.random()) for strand in runnable]
+        chosen = priorities.index(max(priorities))
+        del self._priorities[runnable[chosen]]
+        return chosen
+
+
+@final
+class Pct(Strategy):
+    """Probabilistic concurrency testing: each task has a priority, and ``depth - 1`` times the highest falls to the bottom.
+
+    Args:
+        seed: Decides.
+        depth: How many orderings must come together for the bug looked for.
+        length: About how many choices the run has.
+    """
+
+    def __init__(self, seed: int = 0, depth: int = 3, length: int = LENGTH) -> None:
+        self._random = random.Random(f"pct {seed}")
+        self._priorities: dict[Strand, float] = {}
+        self._falls = sorted(self._random.randrange(max(1, length)) for _ in range(depth - 1))
+        self._choices = 0
+
+    def choose(self, runnable: Sequence[Strand], default: int, *, preempts: bool) -> int:
+        """The highest."""
+        del default, preempts
+        priorities = [self._priorities.setdefault(strand, 1 + self._random.random()) for strand in runnable]
+        while self._falls and self._falls[0] <= self._choices:
+            highest = priorities.index(max(priorities))
+            priorities[highest] = self._priorities[runnable[highest]] = -float(self._falls.pop(0))
+        self._choices += 1
+        return priorities.index(max(priorities))
+
+
+@final
+class Follow(Strategy):
+    """What was written down. A hold that does not apply is passed over."""
+
+    def __init__(self, holds: Iterable[Hold]) -> None:
+        self._holds: dict[tuple[str, int], deque[str]] = {}
+        for hold in holds:
+            self._holds.setdefault((hold.held, hold.step), deque()).append(hold.run)
+
+    def choose(self, runnable: Sequence[Strand], default: int, *, preempts: bool) -> int:
+        """The one that the next hold of this step of the default names."""
+        del preempts
+        strand = runnable[default]
+        wanted = self._holds.get((strand.label, strand.steps))
+        labels = [other.label for other in runnable]
+        while wanted:
+            label = wanted.popleft()
+            if label in labels:
+                return labels.index(label)
+        return default
+
+
+@final
+class Prefix(Strategy):
+    """The first choices are given, the others plain; what else could have been chosen is noted."""
+
+    def __init__(self, choices: tuple[int, ...]) -> None:
+        self._given = choices
+        self.choices: list[int] = []
+        self.branches: list[tuple[int, bool]] = []
+
+    def choose(self, runnable: Sequence[Strand], default: int, *, preempts: bool) -> int:
+        """As given."""
+        place = len(self.choices)
+        chosen = min(self._given[place], len(runnable) - 1) if place < len(self._given) else default
+        self.choices.append(chosen)
+        self.branches.append((len(runnable), preempts))
+        return chosen
+
+
+Source = Callable[[int], Iterator[Strategy]]
+"""Called with a seed; yields a strategy for each run, and may look at what came of one before it yields the next."""
+
+
+def portfolio(seed: int, length: Callable[[], int]) -> Iterator[Strategy]:
+    """All in turn, the plain one first."""
+    yield Plain()
+    while True:
+        for make in (Pos, Uniform, _pct(2, length), Pos, Uniform, _pct(3, length), _pct(4, length)):
+            yield make(seed)
+            seed += 1
+
+
+def one_kind(make: Callable[[int], Strategy], seed: int) -> Iterator[Strategy]:
+    """One kind, with another seed each time."""
+    while True:
+        yield make(seed)
+        seed += 1
+
+
+def exhaustive(preemptions: int) -> Iterator[Strategy]:
+    """Every schedule with at most so many preemptions, those with fewest first: the first that fails has as few as can be.
+
+    By replay, without memory of states: a run with given first choices shows what else could have been chosen after them. Choosing
+    anybody when the running task waits is free; only interrupting it costs (Musuvathi, Qadeer, PLDI 2007).
+    """
+    number = 0
+    waiting: list[tuple[int, int, tuple[int, ...]]] = [(0, number, ())]
+    while waiting:
+        cost, _, given = heapq.heappop(waiting)
+        run = Prefix(given)
+        yield run
+        for place in range(len(given), len(run.choices)):
+            count, preempts = run.branches[place]
+            dearer = cost + preempts
+            if dearer <= preemptions:
+                for other in range(count):
+                    if other != run.choices[place]:
+                        number += 1
+                        heapq.heappush(waiting, (dearer, number, (*run.choices[:place], other)))
+
+
+def strategies(name: Name, seed: int, preemptions: int, length: Callable[[], int]) -> Iterator[Strategy]:
+    """The strategies of that name, one for each run.
+
+    Raises:
+        ValueError: There is no such name.
+    """
+    kinds: dict[str, Callable[[], Iterator[Strategy]]] = {
+        "portfolio": lambda: portfolio(seed, length),
+        "uniform": lambda: one_kind(Uniform, seed),
+        "pos": lambda: one_kind(Pos, seed),
+        "pct": lambda: one_kind(_pct(3, length), seed),
+        "exhaustive": lambda: exhaustive(preemptions),
+    }
+    if name not in kinds:
+        raise ValueError(f"there is no strategy {name!r}: choose one of {', '.join(kinds)}")
+    return kinds[name]()
+
+
+def _pct(depth: int, length: Callable[[], int]) -> Callable[[int], Strategy]:
+    return lambda seed: Pct(seed, depth, length())
