@@ -10,7 +10,6 @@ import attrs
 import trio
 from property.actor import EXPECTED, Actor, Bell, Letter, Listener, PlantedError
 from property.model import OVER, Ask, Model
-from property.world import Handle, World
 
 from trioworkers import (
     JobContext,
@@ -26,6 +25,7 @@ from trioworkers import (
     WorkerStartError,
     WorkerStateError,
 )
+from trioworkers.testing import Handle, World
 
 ROLES = ("worker:", "job:", "system:", "activation:", "failures:", "timeout:", "end:")
 PATIENCE = 30.0
@@ -136,6 +136,7 @@ class House:
         try:
             if isinstance(owner, Actor):
                 await owner.add_workers(actor, watch=watch)
+                owner.record.kin.pop(actor.name, None)  # an earlier child of that name was perhaps watched
                 owner.record.kin |= dict.fromkeys([actor.name] * watch)
             else:
                 await owner.add_workers(actor)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from property.house import House, Op
 from property.profiles import PROFILE, PROFILES
-from property.world import World
+
+from trioworkers.testing import World
 
 names = st.sampled_from(["a", "b", "c", "d"])
 askers = st.sampled_from(["", "a", "b", "c", "d"])

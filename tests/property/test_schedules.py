@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random  # noqa: TID251 - seeded
+from collections.abc import Iterator
+from functools import partial
 
 import attrs
 import pytest
 from property.house import House, Op
 from property.model import Ask
-from property.world import World
+from property.profiles import PROFILE
 
 from trioworkers import BusJobCancelMessage, BusJobRequestMessage, BusJobResponseMessage, BusWorkerReadyMessage
+from trioworkers.testing import Operation, System, World, check_system, operation
 
+WORLDS = {"dev": 1, "ci": 4, "nightly": 300}
 NAMES = ("a", "b", "c", "d", "e", "f")
 JOBS = ("work", "queue", "stream", "strand", "", "nobody")
 DOINGS = (
@@ -88,70 +92,86 @@ def make_workers(rng: random.Random) -> list[Op]:
     ]
 
 
-@attrs.frozen
-class Plan:
-    """One world as a value.
+class HouseSystem(System):
+    """A house as a system under test: what is in it depends on its number, what clients do is drawn.
 
     Args:
-        seed: The schedule.
-        workers: Who is there from the beginning.
-        ops: What clients do.
-        shutdown_timeout: The runner's.
-        step_cost: The world's.
-        gracefully: How it ends.
-        looks: How many steps are taken between two looks.
+        number: Decides who lives there, what it is mostly about, and how it ends.
     """
 
-    seed: int
-    workers: tuple[Op, ...]
-    ops: tuple[Op, ...]
-    shutdown_timeout: float
-    step_cost: float
-    gracefully: bool
-    looks: tuple[int, ...]
+    finishes = False
+
+    def __init__(self, number: int) -> None:
+        rng = random.Random(number)  # noqa: S311 - for tests
+        self.theme = make_theme(rng)
+        self.workers = make_workers(rng)
+        self.shutdown_timeout = rng.choice((0.0, 1.0, 4.0, float("inf")))
+        self.gracefully = rng.random() < 0.5
+
+    def draw(self, rng: random.Random, number: int) -> Operation:
+        """An operation of the house; now and then one after which the house is no more."""
+        op = make_op(rng, self.theme, number)
+        if rng.random() < 0.02:
+            verb = rng.choice(("end", "cancel", "crash_run"))
+            op = Op(verb=verb, k=number, who=rng.choice(("", "a", "b")), delay=rng.choice((0.25, 1.5)))
+        return Operation(number, "act", (op,))
+
+    def simpler(self, operation: Operation) -> Iterator[Operation]:
+        """With one field as it is by default."""
+        (op,) = operation.args
+        for field in attrs.fields(Op):
+            if field.name not in ("verb", "k", "who", "to") and getattr(op, field.name) != field.default:
+                yield attrs.evolve(operation, args=(attrs.evolve(op, **{field.name: field.default}),))
+
+    @operation([])
+    async def act(self, op: Op) -> None:
+        """Do it."""
+        await self.house.perform(op)
+
+    def start(self) -> None:
+        """Move in."""
+        self.house = House(self.world, self.shutdown_timeout, self.workers)
+
+    def watch(self) -> None:
+        """Read the tap after each step, so that "before" means before."""
+        self.house.model.drain()
+
+    def check(self) -> None:
+        """At any moment."""
+        self.house.clients = [(client.args[0], handle) for client, handle in self.clients]
+        self.house.check()
+
+    def check_rest(self) -> None:
+        """At rest."""
+        self.check()
+        self.house.check_rest()
+
+    def stop(self) -> None:
+        """Move out; nothing may be left."""
+        self.check()
+        self.house.leave(gracefully=self.gracefully)
 
 
-def make_plan(seed: int) -> Plan:
-    """A plan is a function of its seed."""
-    rng = random.Random(seed)  # noqa: S311 - for tests
-    theme = make_theme(rng)
-    ops = [make_op(rng, theme, k) for k in range(1, rng.randrange(4, 25))]
-    if rng.random() < 0.3:
-        last = Op(verb=rng.choice(("end", "cancel", "crash_run")), k=99, who=rng.choice(("", "a", "b")), delay=rng.choice((0.25, 1.5)))
-        ops.append(last)
-    return Plan(
-        seed,
-        tuple(make_workers(rng)),
-        tuple(ops),
-        rng.choice((0.0, 1.0, 4.0, float("inf"))),
-        rng.choice((0.0, 0.0, 1 / 128, 1 / 8)),
-        rng.random() < 0.5,
-        tuple(rng.randrange(1, 20) for _ in range(50)),
-    )
-
-
-def live(plan: Plan) -> House:
-    """One world, from its first step to its last."""
-    with World(plan.seed, step_cost=plan.step_cost) as world:
-        house = House(world, plan.shutdown_timeout, plan.workers)
-        for op in plan.ops:
-            house.do(op)
-        for count in plan.looks:
-            world.steps(count)
-            house.check()
-        world.settle()
-        house.check_rest()
-        for _ in range(8):
-            world.advance(0.25)
-            house.check_rest()
-        house.leave(gracefully=plan.gracefully)
-    return house
-
-
-@pytest.mark.parametrize("seed", range(300))
-def test_any_schedule(seed: int) -> None:
+@pytest.mark.parametrize("number", range(100))
+def test_any_schedule(number: int) -> None:
     """L1-L6, J1-J7, B1-B5, R1, R2: whatever clients do at the same time, under whatever schedule."""
-    live(make_plan(seed))
+    check_system(partial(HouseSystem, number), max_examples=WORLDS[PROFILE], length=24, seed=number).check()
+
+
+def test_a_house_that_falls_is_made_small() -> None:
+    """What a world that breaks a promise is shrunk to says what is needed, in simple operations."""
+
+    class Haunted(HouseSystem):
+        def check(self) -> None:
+            super().check()
+            self.house.model.check("L0", not self.house.model.tally["block"], "a ghost has asked for a job")
+            self.house.complain()
+
+    broken = check_system(partial(Haunted, 1), length=24).broken
+    assert broken is not None
+    assert [client.args[0].verb for client in broken.plan.operations] == ["block"]
+    assert broken.plan.operations[0].args[0].do == ""
+    assert "L0: a ghost" in str(broken.course.error)
 
 
 def test_a_broken_promise_is_told() -> None:

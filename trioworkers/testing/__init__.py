@@ -1,23 +1,38 @@
 """Tools to test concurrent systems, with workers or without.
 
-=====================  ==========================================================================================================
-:func:`simulate`       one run of a trio program under one schedule, in virtual time; the same seed gives the same run
-:func:`explore`        a test under many schedules; a failing one is shrunk and explained
-:class:`World`         a trio program that is stepped from synchronous code
-=====================  ==========================================================================================================
+=======================  ========================================================================================================
+:func:`simulate`         one run of a trio program under one schedule, in virtual time; the same seed gives the same run
+:func:`explore`          a test under many schedules; a failing one is shrunk and explained
+:class:`World`           a trio program that is stepped from synchronous code
+:func:`check_system`     many clients at once do things to a :class:`System`; what fails is shrunk: operations and schedule
+:func:`check_lifecycle`  the same for workers, whose promises are watched by :class:`Promises`
+=======================  ========================================================================================================
 
 What needs Hypothesis is in :mod:`trioworkers.testing.hypothesis`.
 """
 
+from .check import Broken as Broken
+from .check import Course as Course
+from .check import Plan as Plan
+from .check import Verdict as Verdict
+from .check import check_system as check_system
 from .errors import DeadlockError as DeadlockError
 from .errors import LivelockError as LivelockError
 from .errors import NondeterminismError as NondeterminismError
 from .errors import ReplayError as ReplayError
+from .errors import VacuousError as VacuousError
 from .explore import Exploration as Exploration
 from .explore import Failure as Failure
 from .explore import Settings as Settings
 from .explore import explore as explore
 from .explore import search as search
+from .lifecycle import LifecycleSystem as LifecycleSystem
+from .lifecycle import PlantedError as PlantedError
+from .lifecycle import Puppet as Puppet
+from .lifecycle import check_lifecycle as check_lifecycle
+from .lifecycle import puppet_theatre as puppet_theatre
+from .promises import BrokenPromiseError as BrokenPromiseError
+from .promises import Promises as Promises
 from .schedule import Hold as Hold
 from .schedule import Schedule as Schedule
 from .simulate import SimResult as SimResult
@@ -29,5 +44,8 @@ from .strategies import Pos as Pos
 from .strategies import Strand as Strand
 from .strategies import Strategy as Strategy
 from .strategies import Uniform as Uniform
+from .system import Operation as Operation
+from .system import System as System
+from .system import operation as operation
 from .world import Handle as Handle
 from .world import World as World

@@ -20,7 +20,7 @@ class Stretch:
         label: Whose.
         time: When the first was taken.
         count: How many.
-        end: Where the task stands then, as text.
+        end: Where the task stands then, as text; empty if nobody knows.
     """
 
     label: str
@@ -31,9 +31,12 @@ class Stretch:
 
 def stretches(trace: Sequence[Step]) -> Iterator[Stretch]:
     """The trace, with the steps of one task in a row taken together, and without trio's own tasks."""
-    for label, steps in groupby((step for step in trace if not is_trios_own(step.label)), key=lambda step: step.label):
+    known = any(step.place is not None for step in trace)
+    own = [step for step in trace if not is_trios_own(step.label)]
+    last = {step.label: step for step in own}
+    for label, steps in groupby(own, key=lambda step: step.label):
         row = list(steps)
-        yield Stretch(label, row[0].time, len(row), "ends" if row[-1].place is None else f"waits at {row[-1].place}")
+        yield Stretch(label, row[0].time, len(row), _end(row[-1], is_last=row[-1] is last[label]) if known else "")
 
 
 def is_trios_own(label: str) -> bool:
@@ -45,7 +48,7 @@ def as_text(trace: Sequence[Step], switches: Sequence[Switch] = ()) -> str:
     """One line for each stretch."""
     rows = list(stretches(trace))
     width = max((len(row.label) for row in rows), default=0)
-    lines = [f"t={row.time:<8.3f} {row.label:<{width}}  {_steps(row.count):<8} {row.end}" for row in rows]
+    lines = [f"t={row.time:<8.3f} {row.label:<{width}}  {counted(row.count, 'step'):<8} {row.end}".rstrip() for row in rows]
     return "\n".join([*lines, *(told(switch) for switch in switches if switch.preempts)])
 
 
@@ -57,7 +60,8 @@ def as_mermaid(trace: Sequence[Step]) -> str:
     for before, row in zip([None, *rows], rows, strict=False):
         if before is not None:
             lines.append(f"    {names[before.label]}-->>{names[row.label]}: t={row.time:.3f}")
-        lines.append(f"    Note over {names[row.label]}: {_steps(row.count)}, {_plain(row.end)}")
+        note = f"{counted(row.count, 'step')}, {row.end}".removesuffix(", ")
+        lines.append(f"    Note over {names[row.label]}: {_plain(note)}")
     return "\n".join(lines)
 
 
@@ -67,10 +71,20 @@ def told(switch: Switch) -> str:
     return f"t={switch.time:.3f}  {switch.held} is {where} while {switch.run} runs"
 
 
-def _steps(count: int) -> str:
-    return f"{count} step" if count == 1 else f"{count} steps"
+def counted(number: int, what: str) -> str:
+    """A number of things: ``"1 step"``, ``"2 steps"``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _end(step: Step, *, is_last: bool) -> str:
+    if step.place is not None:
+        return f"waits at {step.place}"
+    return "ends" if is_last else "waits"  # in code of trio's own
 
 
 def _plain(text: str) -> str:
-    """Mermaid ends a text at these."""
-    return text.replace("#", "no. ").replace(";", ",")
+    """Mermaid ends a text at some characters, and takes others for HTML."""
+    return text.translate(_NOT_PLAIN)
+
+
+_NOT_PLAIN = str.maketrans({"#": "no. ", ";": ",", "<": "(", ">": ")", "\n": " ", "\r": " "})

@@ -17,3 +17,7 @@ class NondeterminismError(AssertionError):
 
 class ReplayError(ValueError):
     """A replay token is no token, or is of another version."""
+
+
+class VacuousError(AssertionError):
+    """A check has passed without having looked at what it is for."""

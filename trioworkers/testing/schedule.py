@@ -11,10 +11,12 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from typing import Literal, Self
+from collections.abc import Iterable
+from typing import Any, Literal, Self, get_args
 
 import attrs
 
+from ._values import an, at_least, one_of, seconds
 from .errors import ReplayError
 
 Granularity = Literal["step", "batch"]
@@ -31,9 +33,9 @@ class Hold:
         run: The label of the task that takes a step instead.
     """
 
-    held: str
-    step: int
-    run: str
+    held: str = attrs.field(validator=an(str))
+    step: int = attrs.field(validator=at_least(0))
+    run: str = attrs.field(validator=an(str))
 
 
 @attrs.frozen
@@ -50,12 +52,16 @@ class Schedule:
         step_cost: A step takes up to so many (virtual) seconds; 0 for none.
         granularity: ``"step"``: after each step of a task, any task may be next, as the contract of trio allows. ``"batch"``: each
             runnable task takes one step in each round, in any order, as trio does it today.
+
+    Raises:
+        TypeError: A value is of a wrong type.
+        ValueError: A step, or its cost, is negative; there is no such granularity.
     """
 
     holds: tuple[Hold, ...] = ()
-    seed: int = 0
-    step_cost: float = 0.0
-    granularity: Granularity = "step"
+    seed: int = attrs.field(default=0, validator=an(int))
+    step_cost: float = attrs.field(default=0.0, validator=seconds)
+    granularity: Granularity = attrs.field(default="step", validator=one_of(*get_args(Granularity)))
 
     def to_token(self) -> str:
         """A short text that :meth:`from_token` turns back: for a bug report, or ``replay=``."""
@@ -71,11 +77,17 @@ class Schedule:
             ReplayError: It stands for none.
         """
         try:
-            text = zlib.decompress(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-            version, seed, step_cost, granularity, holds = json.loads(text)
-            schedule = cls(tuple(Hold(*hold) for hold in holds), seed, step_cost, granularity)
+            version, *fields = _unpacked(token)
+            if version == _VERSION:
+                return cls._of(*fields)
         except (ValueError, TypeError, zlib.error):
             raise ReplayError(f"{token!r} is no replay token: copy the whole line that a failure printed") from None
-        if version != _VERSION:
-            raise ReplayError(f"the replay token {token!r} is of another version of trioworkers")
-        return schedule
+        raise ReplayError(f"the replay token {token!r} is of another version of trioworkers")
+
+    @classmethod
+    def _of(cls, seed: int, step_cost: float, granularity: Granularity, holds: Iterable[tuple[str, int, str]]) -> Self:
+        return cls(tuple(Hold(*hold) for hold in holds), seed, step_cost, granularity)
+
+
+def _unpacked(token: str) -> Any:
+    return json.loads(zlib.decompress(base64.urlsafe_b64decode(token + "==")))  # more padding than needed does no harm

@@ -6,11 +6,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 import attrs
+import outcome
 import trio.testing
 
 from ._entropy import Entropy, Threads
 from ._picture import as_mermaid, as_text
 from ._scheduler import Step, Switch
+from ._straight import wish_in
+from .errors import DeadlockError, LivelockError
 from .schedule import Granularity, Schedule
 from .strategies import Strategy
 from .world import MAX_STEPS, Handle, World
@@ -118,6 +121,7 @@ def simulate(
     Raises:
         RuntimeError: A trio program runs on this thread.
         NondeterminismError: It asked for something no seed decides.
+        KeyboardInterrupt, SystemExit, unittest.SkipTest: As the program raised it, but out of any group.
     """
     world = World(
         seed,
@@ -133,18 +137,39 @@ def simulate(
         instruments=instruments,
     )
     with world:
-        handle = world.spawn(async_fn, *args)
-        error: BaseException | None = None
-        try:
-            world.finish(handle)
-            error = handle.error
-        except AssertionError as stuck:
-            error = stuck
-        return _result(world, handle, error)
+        end = _ended(world, world.spawn(outcome.acapture, _awaited, async_fn, *args, name=_name(async_fn)))
+        seen = tuple(world.trace), tuple(world.switches), world.schedule, world.turns, world.choices, world.now
+        closed = _stuck(world.close)
+    if isinstance(end, outcome.Value) and closed is None:
+        return SimResult((end.value,), None, *seen)
+    return SimResult((), end.error if isinstance(end, outcome.Error) else closed, *seen)
 
 
-def _result(world: World, handle: Handle[T], error: BaseException | None) -> SimResult[T]:
-    values = (handle.result(),) if handle.done and error is None else ()
-    return SimResult(
-        values, error, tuple(world.trace), tuple(world.switches), world.schedule, len(world.trace), world.choices, world.now
-    )
+def _ended(world: World, handle: Handle[outcome.Outcome[T]]) -> outcome.Outcome[T]:
+    stuck = _stuck(lambda: world.finish(handle))
+    end = handle.result() if stuck is None else outcome.Error(stuck)
+    wish = wish_in(end.error) if isinstance(end, outcome.Error) else None
+    if wish is not None:
+        raise wish
+    return end
+
+
+def _stuck(go_on: Callable[[], object]) -> DeadlockError | LivelockError | None:
+    """What keeps it from going on, if something does."""
+    try:
+        go_on()
+    except (DeadlockError, LivelockError) as stuck:
+        return stuck
+    return None
+
+
+def _name(async_fn: object) -> str:
+    return str(getattr(async_fn, "__name__", "task"))
+
+
+async def _awaited(async_fn: Callable[..., Awaitable[T]], *args: Any) -> T:
+    awaitable: object = async_fn(*args)
+    if not isinstance(awaitable, Awaitable):
+        raise TypeError(f"{async_fn!r} is no async function: it returned {awaitable!r}")
+    result: T = await awaitable
+    return result

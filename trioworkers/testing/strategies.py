@@ -170,10 +170,6 @@ class Prefix(Strategy):
         return chosen
 
 
-Source = Callable[[int], Iterator[Strategy]]
-"""Called with a seed; yields a strategy for each run, and may look at what came of one before it yields the next."""
-
-
 def portfolio(seed: int, length: Callable[[], int]) -> Iterator[Strategy]:
     """All in turn, the plain one first."""
     yield Plain()
@@ -215,18 +211,19 @@ def exhaustive(preemptions: int) -> Iterator[Strategy]:
 def strategies(name: Name, seed: int, preemptions: int, length: Callable[[], int]) -> Iterator[Strategy]:
     """The strategies of that name, one for each run.
 
-    Raises:
-        ValueError: There is no such name.
+    Args:
+        name: Which.
+        seed: That of the first one; each has the next.
+        preemptions: For ``"exhaustive"``: at most so many.
+        length: About how many choices a run has, as far as is known by now.
     """
-    kinds: dict[str, Callable[[], Iterator[Strategy]]] = {
+    kinds: dict[Name, Callable[[], Iterator[Strategy]]] = {
         "portfolio": lambda: portfolio(seed, length),
         "uniform": lambda: one_kind(Uniform, seed),
         "pos": lambda: one_kind(Pos, seed),
         "pct": lambda: one_kind(_pct(3, length), seed),
         "exhaustive": lambda: exhaustive(preemptions),
     }
-    if name not in kinds:
-        raise ValueError(f"there is no strategy {name!r}: choose one of {', '.join(kinds)}")
     return kinds[name]()
 
 

@@ -306,7 +306,7 @@ class World:
         Raises:
             DeadlockError: Something could not be cancelled; it has been broken off by force.
         """
-        if self._outcome is not None:
+        if self._is_over():
             self._stack.close()
             return
         stuck = ""
