@@ -3,7 +3,7 @@
 The house, from the ground up; a lower floor never imports a higher one:
 
 0. `errors`, `types`, `messages`, `_transitions`: the vocabulary. No trio, no behaviour; the lifecycles as tables.
-1. `_hooks`, `_routes`, `_decorators`, `_load`, `_leaves`, `_checks`, `_sources`, `wire`: small mechanisms. No trio.
+1. `_hooks`, `_routes`, `_decorators`, `_load`, `_leaves`, `_checks`, `_sources`, `observers`, `wire`: small mechanisms. No trio.
 2. `bus`: inboxes with two lanes, effects on arrival, hooks in order.
 3. `registry`: who is there.
 4. `jobs`: asking (`JobRequester`), answering (`JobResponder`), and the block that holds both ends (`JobContext`).
@@ -17,6 +17,8 @@ from __future__ import annotations
 from ._decorators import handles as handles
 from ._decorators import job as job
 from ._decorators import worker_ready as worker_ready
+from ._sources import sources as sources
+from ._transitions import JobState as JobState
 from ._transitions import WorkerState as WorkerState
 from .bus import BusStatistics as BusStatistics
 from .bus import LocalBus as LocalBus
@@ -66,6 +68,7 @@ from .messages import BusWorkerErrorMessage as BusWorkerErrorMessage
 from .messages import BusWorkerLocalErrorMessage as BusWorkerLocalErrorMessage
 from .messages import BusWorkerReadyMessage as BusWorkerReadyMessage
 from .messages import BusWorkerRegistryMessage as BusWorkerRegistryMessage
+from .observers import Observer as Observer
 from .registry import WorkerRegistry as WorkerRegistry
 from .runner import RunnerStatistics as RunnerStatistics
 from .runner import WorkerRunner as WorkerRunner

@@ -9,8 +9,9 @@ import attrs
 import trio
 
 from ._checks import check_name
-from ._sources import WallClock, wall_clock
+from ._sources import WallClock, present_clock
 from .errors import DuplicateWorkerError, UnknownWorkerError
+from .observers import NOBODY, Observers
 from .types import WorkerLostData, WorkerReadyData, WorkerRegistryEntry
 
 OnReady = Callable[[WorkerReadyData], None]
@@ -21,6 +22,7 @@ OnLost = Callable[[WorkerLostData], None]
 class _Watch:
     ready: OnReady
     lost: OnLost | None
+    watcher: str | None
     live: bool = True
 
 
@@ -34,12 +36,14 @@ class WorkerRegistry:
     Args:
         runner_name: The runner whose workers are the local ones.
         clock: Unix time in seconds, for ``started_at``.
+        observers: Those who look on: ``bus.observers``, for a registry made by hand.
 
     Reference: WorkerRegistry, which never forgot anybody.
     """
 
     runner_name: str
-    _clock: WallClock = wall_clock
+    _clock: WallClock = attrs.field(factory=present_clock)
+    _observers: Observers = NOBODY
     _local: dict[str, WorkerRegistryEntry] = attrs.field(factory=dict, init=False)
     _remote: dict[str, dict[str, WorkerRegistryEntry]] = attrs.field(factory=dict, init=False)
     _watches: dict[str, list[_Watch]] = attrs.field(factory=dict, init=False)
@@ -91,12 +95,14 @@ class WorkerRegistry:
         workers[entry.name] = entry
         if runner != self.runner_name:
             self._remote[runner] = workers
+        if tell := self._observers.worker_registered:
+            tell(entry)
         if new:
             self.registered += 1
             data = WorkerReadyData(entry.name, runner)
             for watch in self._watching(entry, runner):
                 if watch.live:
-                    watch.ready(data)
+                    self._tell_ready(watch, data)
             for event in self._waits.get(entry.name, ()):
                 event.set()
         return new
@@ -110,29 +116,41 @@ class WorkerRegistry:
             self._remote.pop(runner, None)
         if entry is not None:
             self.unregistered += 1
+            if tell := self._observers.worker_unregistered:
+                tell(name)
             data = WorkerLostData(name, runner)
             for watch in self._watching(entry, runner):
                 if watch.live and watch.lost is not None:
+                    if fired := self._observers.watch_fired:
+                        fired(watch.watcher, name, False)  # noqa: FBT003 - a hook is called by position
                     watch.lost(data)
 
-    def watch(self, name: str, ready: OnReady, lost: OnLost | None = None) -> None:
+    def watch(self, name: str, ready: OnReady, lost: OnLost | None = None, *, watcher: str | None = None) -> None:
         """Call ``ready`` once for each time the worker registers, at once if it is there, and ``lost`` when it goes.
+
+        Args:
+            name: The worker to watch.
+            ready: Called when it is ready.
+            lost: Called when it is lost.
+            watcher: The worker that watches, for those who look on.
 
         Raises:
             TypeError: The name is no ``str``.
             ValueError: The name is empty.
         """
-        self._watches.setdefault(check_name(name), []).append(_Watch(ready, lost))
+        watch = _Watch(ready, lost, watcher)
+        self._watches.setdefault(check_name(name), []).append(watch)
         for runner, workers in {self.runner_name: self._local, **self._remote}.items():
             if name in workers:
-                ready(WorkerReadyData(name, runner))
+                self._tell_ready(watch, WorkerReadyData(name, runner))
 
-    def watch_roots(self, ready: OnReady, lost: OnLost | None = None) -> None:
+    def watch_roots(self, ready: OnReady, lost: OnLost | None = None, *, watcher: str | None = None) -> None:
         """Like :meth:`watch`, for every root of this runner."""
-        self._root_watches.append(_Watch(ready, lost))
+        watch = _Watch(ready, lost, watcher)
+        self._root_watches.append(watch)
         for entry in tuple(self._local.values()):
             if entry.parent is None:
-                ready(WorkerReadyData(entry.name, self.runner_name))
+                self._tell_ready(watch, WorkerReadyData(entry.name, self.runner_name))
 
     def unwatch(self, ready: OnReady, *names: str) -> None:
         """Drop the watches of this handler: those on ``names``, or the one on roots if none is given."""
@@ -178,6 +196,11 @@ class WorkerRegistry:
         for events in self._waits.values():
             for event in events:
                 event.set()
+
+    def _tell_ready(self, watch: _Watch, data: WorkerReadyData) -> None:
+        if tell := self._observers.watch_fired:
+            tell(watch.watcher, data.worker_name, True)  # noqa: FBT003 - a hook is called by position
+        watch.ready(data)
 
     def _workers_of(self, runner: str) -> dict[str, WorkerRegistryEntry]:
         return self._local if runner == self.runner_name else self._remote.get(runner, {})

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py") if path.name != "census.py")
+RACE = "find_the_race/find.py"
+SCRIPTS = [*sorted(path.name for path in EXAMPLES.glob("*.py") if path.name != "census.py"), RACE]
 LONGEST = 120
 
 
@@ -32,7 +33,15 @@ def promised_output(path: Path) -> str:
 
 def test_the_promised_examples_are_there() -> None:
     """There is an example for each thing to be seen first."""
-    assert SCRIPTS == ["fan_out_with_deadline.py", "graceful_shutdown.py", "handoff.py", "hello_job.py", "stream_stopped_early.py"]
+    scripts = ["fan_out_with_deadline.py", "graceful_shutdown.py", "handoff.py", "hello_job.py", "stream_stopped_early.py"]
+    assert [*scripts, RACE] == SCRIPTS
+
+
+def test_the_race_is_in_a_small_program_without_workers() -> None:
+    """The race that is found is in some thirty lines of plain trio."""
+    source = (EXAMPLES / "find_the_race" / "mailbox.py").read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 40
+    assert "import trioworkers" not in source
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

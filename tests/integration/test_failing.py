@@ -506,3 +506,28 @@ async def test_children_only_hear_what_they_must() -> None:
             await settle()
             delivered.append(runner.bus.statistics().delivered)
     assert delivered[1] <= 2 * delivered[0]
+
+
+async def test_an_error_is_told_although_the_start_it_breaks_is_cancelled(autojump_clock: MockClock) -> None:
+    """A worker's error comes out of the run even if it fails an ancestor that was still starting, and everything is cancelled then."""
+    runner = WorkerRunner()
+    parent = BaseWorker("parent")
+    await parent.add_workers(Broken("child", "run"), Slow("late", up=60, down=0.5))
+    await runner.add_workers(parent)
+
+    async def cancel() -> None:
+        await trio.sleep(1.25)
+        runner.cancel_nowait("enough")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(cancel)
+        assert await errors_of(runner.run) == ["ValueError: boom in run"]
+
+
+async def test_an_error_is_told_although_its_callers_add_is_cancelled(autojump_clock: MockClock) -> None:
+    """Errors of workers that were being added come out of a cancelled ``add_workers``, beside the cancellation, as from a nursery."""
+    parent = BaseWorker("parent")
+    await parent.add_workers(Broken("child", "run"), Slow("late", up=60, down=0.5))
+    async with open_runner() as runner:
+        with pytest.RaisesGroup(pytest.RaisesExc(ValueError, match="boom in run")), trio.move_on_after(1.25):
+            await runner.add_workers(parent)

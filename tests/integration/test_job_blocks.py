@@ -8,18 +8,22 @@ from typing import Any
 
 import pytest
 import trio
-from job_support import Hand, Log, ask, boom, echo, failure, forever, nap, tidy
+from job_support import Counter, Hand, Log, ask, boom, echo, failure, forever, nap, tidy
 from support import Recorder, settle, within
 from trio.testing import MockClock
 
 from trioworkers import (
     BaseWorker,
     BusJobRequestMessage,
+    BusJobStreamDataMessage,
     JobError,
+    JobEvent,
     JobFailed,
     JobGroupError,
     JobStatus,
+    WorkerReadyData,
     WorkerStateError,
+    job,
     open_runner,
 )
 
@@ -516,3 +520,31 @@ async def test_a_block_left_normally_has_run_its_body(
                 finally:
                     ends.append(trio.current_time())
     assert (ends, caught.value.reason) == ([1], "timeout")
+
+
+async def test_a_hook_may_wait_for_a_job_that_reads_a_long_stream(autojump_clock: MockClock) -> None:
+    """J7: a stream is read in a job that a hook of the same worker waits for, by way of another: its hooks hold nobody up."""
+    log: Log = []
+
+    class Asker(BaseWorker):
+        async def on_job_stream_data(self, message: BusJobStreamDataMessage) -> None:
+            log.append("hook")
+
+        async def on_worker_ready(self, data: WorkerReadyData) -> None:
+            if data.worker_name == "between":
+                log.append(await ask(self, "between"))
+
+        @job(name="read")
+        async def read(self, message: BusJobRequestMessage) -> dict[str, Any]:
+            async with self.job("counter", name="count", payload={"to": 200}) as counting:
+                return {"read": len([event async for event in counting if event.type == JobEvent.STREAM_DATA])}
+
+    async def pass_on(hand: Hand, message: BusJobRequestMessage) -> dict[str, Any]:
+        async with hand.job("asker", name="read") as reading:
+            pass
+        return reading.response
+
+    async with open_runner(Asker("asker"), Counter("counter")) as runner, within(10):
+        await runner.add_workers(Hand("between", pass_on))
+        await settle()
+    assert log == [{"read": 200}, *["hook"] * 200]

@@ -480,6 +480,46 @@ async def test_a_lane_hook_never_waits_for_room(autojump_clock: MockClock) -> No
     assert sorted(log) == [(name, text) for name in ("one", "two") for text in ("0", "1", "2", "3", "4", "go")]
 
 
+async def test_a_task_of_a_lane_hook_never_waits_for_room(autojump_clock: MockClock) -> None:
+    """A task that a lane hook has started in a nursery of its own does not wait either: the hook waits for it."""
+
+    class Echoing(BaseWorker):
+        @handles(Note)
+        async def read(self, message: Note) -> None:
+            async with trio.open_nursery() as nursery:
+                for number in range(3 if message.text == "go" else 0):
+                    nursery.start_soon(self.send_bus_message, Note(source="echo", target="echo", text=f"{number}"))
+
+    echoing, bus = Echoing("echo"), LocalBus(mailbox_capacity=1)
+    async with open_runner(echoing, bus=bus), within(1):
+        bus.post(note("go", target="echo"))
+        await settle()
+        assert (bus.statistics().waiting, bus.statistics().over_capacity) == ((), 2)
+    assert echoing.statistics().mailbox.handled == 4
+
+
+async def test_a_task_beside_a_lane_hook_waits_for_room(autojump_clock: MockClock) -> None:
+    """Jobs and children of a worker are not inside the hook that its lane happens to run, though they live in its nursery."""
+
+    class Writer(Reader):
+        @job(name="write")
+        async def write(self, message: BusJobRequestMessage) -> None:
+            await self.send_bus_message(Note(source=self.name, target="reader"))
+
+    reader, writer, bus = Reader("reader", seconds=10), Writer("writer", seconds=100), LocalBus(mailbox_capacity=1)
+    await writer.add_workers(Writer("child"))
+    async with open_runner(reader, writer, bus=bus) as runner, within(200), trio.open_nursery() as nursery:
+        bus.post(note("busy", target="writer"))
+        for _ in range(2):
+            bus.post(note("full"))
+            await settle()
+        for name in ("writer", "child"):
+            nursery.start_soon(ask, runner, name, "write")
+            await settle()
+        assert bus.statistics().waiting == (SenderWaiting("writer", "reader", 0), SenderWaiting("child", "reader", 0))
+        assert bus.statistics().over_capacity == 0
+
+
 @pytest.mark.parametrize("way", ["receiver stops", "sender is cancelled"])
 async def test_a_wait_for_room_ends(way: str, autojump_clock: MockClock) -> None:
     """A waiting ``send`` goes on when the receiver stops, its message counted as lost; when it is cancelled, nothing was sent."""

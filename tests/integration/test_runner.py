@@ -283,6 +283,27 @@ async def test_without_workers_a_run_is_short() -> None:
         await waiting.end()
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+async def test_a_stray_cancelled_of_on_ready_is_an_error(workers: int, autojump_clock: MockClock) -> None:
+    """A Cancelled that a handler of ``on_ready`` raises although nothing was cancelled comes out of ``run`` as an error."""
+    runner, children = WorkerRunner(name="house"), [Napper(f"napper-{number}") for number in range(workers)]
+    await runner.add_workers(*children)
+
+    @runner.event_handler("on_ready")
+    async def stray(runner: WorkerRunner) -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as cancelled:
+                kept.append(cancelled)
+        raise kept[0]
+
+    kept: list[trio.Cancelled] = []
+    assert await errors_of(runner.run) == ["RuntimeError: runner 'house' raised Cancelled, but nothing was cancelled"]
+    assert [says(runner), *states(*children)] == [WorkerState.FAILED, *[WorkerState.FINISHED] * workers]
+
+
 async def test_a_worker_may_come_from_on_ready(autojump_clock: MockClock) -> None:
     """A runner without roots whose ``on_ready`` adds one lives as long as that one."""
     runner = WorkerRunner()

@@ -480,7 +480,8 @@ class House:
             if ask.asker is actor:
                 check("J1, B5", ask.seen == ask.hooks, actor.name, "saw of request", ask.k, ask.seen[-3:], "not", ask.hooks[-3:])
         others = [other for other in self.model.actors if other.record.begun and other is not actor]
-        roots = [other.name for other in others if actor.parent is None and other.parent is None]
+        latest = [other for other in others if self.find(other.name) is other]
+        roots = [other.name for other in latest if actor.parent is None and other.parent is None]
         kin = [name for name in record.kin if (self._someone(name).parent or "") == actor.name]
         for name in dict.fromkeys((*record.watched, *roots, *kin)):
             news = record.news.get(name, [])

@@ -22,9 +22,9 @@ class Subscriber(WorkerHooks):
         self.hooks = Hooks(self, WorkerHooks)
         self.inbox = Inbox(name, self.hooks, self.load, self.run, dict.fromkeys(handled, self.handle))
 
-    async def run(self, showing: Showing) -> None:
+    async def run(self, lane: str, showing: Showing) -> None:
         """Show."""
-        await showing.run(self.hooks)
+        await self.inbox.perform(lane, showing)
 
     async def handle(self, message: BusMessage) -> None:
         """Write it down."""

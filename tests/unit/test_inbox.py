@@ -144,7 +144,7 @@ async def test_waiting_until_a_hook_has_run() -> None:
 async def test_an_empty_showing() -> None:
     """A showing of nothing to nobody does nothing."""
     subscriber = Curious("w")
-    await Showing().run(subscriber.hooks)
+    await subscriber.inbox.perform("data", Showing())
     assert subscriber.log == []
 
 
@@ -198,31 +198,70 @@ async def test_room_in_a_closed_inbox() -> None:
         assert not nursery.child_tasks
 
 
-async def test_an_inbox_knows_its_own_tasks() -> None:
-    """The tasks that run the lanes are known, and no others."""
+async def test_an_inbox_knows_what_runs_inside_its_hooks() -> None:
+    """Code in a lane's hook, or in a nursery which that hook has opened, is inside; code beside the hook is not."""
     subscriber = Subscriber("w", Note, Alarm)
-    seen: list[tuple[str, bool]] = []
+    inbox, seen = subscriber.inbox, list[tuple[str, bool]]()
 
     async def look(where: str) -> None:
         await trio.lowlevel.checkpoint()
-        seen.append((where, subscriber.inbox.is_lane_task(trio.lowlevel.current_task())))
+        seen.append((where, inbox.is_inside_hook()))
 
     async def look_twice(where: str) -> None:
+        beside.start_soon(look, f"beside {where}")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look, f"below {where}")
             await look(where)
 
-    for lane in (subscriber.inbox.system, subscriber.inbox.data):
-        lane.put(Showing(methods=((look_twice, lane.name),)))
-    await look("outside")
-    await shown(subscriber)
-    assert sorted(seen) == [
-        ("below data:w", False),
-        ("below system:w", False),
-        ("data:w", True),
-        ("outside", False),
-        ("system:w", True),
-    ]
+    async def serve() -> None:
+        async with trio.open_nursery() as nursery:
+            inbox.system.open(nursery)
+            nursery.start_soon(look, "before")
+            await inbox.data.serve()
+            await look("after")
+
+    async with trio.open_nursery() as beside:
+        beside.start_soon(serve)
+        await settle()
+        for lane in (inbox.system, inbox.data):
+            lane.put(Showing(methods=(("look twice", look_twice, lane.name),)))
+            await look("outside")
+            await settle()
+        inbox.close()
+    inside = ["below data:w", "below system:w", "data:w", "system:w"]
+    outside = ["after", "before", "beside data:w", "beside system:w", "outside", "outside"]
+    assert sorted(seen) == [*((where, where in inside) for where in sorted([*inside, *outside]))]
+
+
+async def test_an_inbox_knows_which_hook_may_wait_for_the_present_code() -> None:
+    """Code below the task of a busy lane is taken for something that the lane's hook may wait for, whoever has started it."""
+    subscriber, seen = Subscriber("w", Note), list[tuple[str, str | None]]()
+    inbox, done = subscriber.inbox, trio.Event()
+
+    async def look(where: str) -> None:
+        around = inbox.lane_around()
+        seen.append((where, None if around is None else around.name))
+
+    async def hook(where: str) -> None:
+        await look(where)
+        await done.wait()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look, "before")
+        await settle()
+        inbox.data.put(Showing(methods=(("hook", hook, "hook"),)))
+
+        async def job() -> None:
+            await settle()
+            await look("job")
+            done.set()
+            await settle()
+            await look("job, later")
+            inbox.close()
+
+        nursery.start_soon(job)
+        await inbox.data.serve()
+    assert seen == [("before", None), ("hook", "data:w"), ("job", "data:w"), ("job, later", None)]
 
 
 async def test_the_statistics_tell_both_lanes() -> None:

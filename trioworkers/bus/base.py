@@ -19,9 +19,10 @@ import attrs
 import trio
 
 from .._checks import check_seconds
-from .._sources import IdSource, random_ids
+from .._sources import IdSource, present_ids
 from ..errors import DuplicateWorkerError
 from ..messages import BusMessage, Priority
+from ..observers import Observer, Observers
 from .inbox import Inbox
 
 PACE = 32
@@ -91,7 +92,7 @@ class WorkerBus(ABC):
     Args:
         mailbox_capacity: How many data messages may wait at one worker before ``send`` to it waits; ``None`` for no bound. A soft
             bound: ``post``, and a ``send`` from inside a lane's hook, ignore it and are counted.
-        new_id: Where job ids come from.
+        new_id: Where job ids come from; if left out, from where :func:`sources` says, or from a random prefix and a counter.
 
     Raises:
         TypeError: The capacity is no number.
@@ -104,7 +105,8 @@ class WorkerBus(ABC):
         self._capacity = float("inf") if mailbox_capacity is None else check_seconds(mailbox_capacity, "mailbox_capacity")
         if self._capacity < 1:
             raise ValueError(f"mailbox_capacity must be at least 1 message, not {mailbox_capacity!r}")
-        self.new_id: IdSource = new_id or random_ids()
+        self.new_id: IdSource = new_id or present_ids()
+        self.observers = Observers()
         self._inboxes: dict[str, Inbox] = {}
         self._listeners: dict[type, dict[str, Inbox]] = {}
         self._underway: deque[BusMessage] = deque()
@@ -135,6 +137,7 @@ class WorkerBus(ABC):
                 f"the name {inbox.name!r} is taken on this bus: choose another, or wait until its worker has finished"
             )
         self._inboxes[inbox.name] = inbox
+        inbox.subscribed(self.observers)
         self.listen(inbox)
 
     def listen(self, inbox: Inbox) -> None:
@@ -168,9 +171,17 @@ class WorkerBus(ABC):
 
         Raises:
             TypeError: It is no message.
+            RuntimeError: It is called from inside an observer's hook.
         """
         if not isinstance(message, BusMessage):
             raise TypeError(f"only messages can be posted, not {message!r}")
+        if self.observers.telling:
+            raise RuntimeError("observers read and do not act: nothing can be posted from inside an observer's hook")
+        self.hand_in(message)
+
+    @trio.lowlevel.enable_ki_protection
+    def hand_in(self, message: BusMessage) -> None:
+        """Post from anywhere: for what a garbage collection may cause, which knows no right moment."""
         self._underway.append(message)
         if self._delivering:
             return
@@ -236,6 +247,26 @@ class WorkerBus(ABC):
             self._taps.remove(tap)
             tap.send.close()
 
+    def add_observer(self, observer: Observer) -> None:
+        """Tell an observer, from now on, after those that were added before; nothing happens if it is there already.
+
+        ::
+
+            bus.add_observer(Diary())
+
+        Raises:
+            TypeError: It is no :class:`Observer`, or one of its hooks is ``async``.
+        """
+        self.observers.add(observer)
+
+    def remove_observer(self, observer: Observer) -> None:
+        """Tell an observer nothing any more.
+
+        Raises:
+            LookupError: It is not there: it was never added, or it has raised, and was detached.
+        """
+        self.observers.remove(observer)
+
     def statistics(self) -> BusStatistics:
         """A snapshot."""
         return BusStatistics(
@@ -260,6 +291,8 @@ class WorkerBus(ABC):
 
     def _route(self, message: BusMessage) -> None:
         self._posted += 1
+        if tell := self.observers.message_posted:
+            tell(message)
         for tap in self._taps:
             self._tap_losses += tap.offer(message)
         if message.target is None:
@@ -269,8 +302,7 @@ class WorkerBus(ABC):
         if inbox is not None:
             if inbox.data.waiting >= self._capacity and message.priority is Priority.DATA:
                 self._over_capacity += 1
-            self._delivered += 1
-            inbox.deliver(message)
+            self._hand_over(message, inbox)
         elif message.local or not self.publish(message):
             self._dead_letter(message)
 
@@ -279,22 +311,28 @@ class WorkerBus(ABC):
         for cls in type(message).__mro__:
             receivers |= self._listeners.get(cls, {})
         for inbox in receivers.values():
-            self._delivered += 1
-            inbox.deliver(message)
+            self._hand_over(message, inbox)
         if not message.local:
             self.publish(message)
 
+    def _hand_over(self, message: BusMessage, inbox: Inbox) -> None:
+        self._delivered += 1
+        if tell := self.observers.message_delivered:
+            tell(message, inbox.name)
+        inbox.deliver(message)
+
     def _dead_letter(self, message: BusMessage) -> None:
         self._dead_letters += 1
+        if tell := self.observers.message_dropped:
+            tell(message, None, "dead letter")
         bounced = message.bounce(f"no worker {message.target!r} here: it is not there yet, or has finished")
         if bounced is not None:
             self._underway.append(bounced)
 
     async def _wait_for_room(self, inbox: Inbox, source: str) -> None:
-        task = trio.lowlevel.current_task()
-        if any(other.is_lane_task(task) for other in self._inboxes.values()):
+        if any(other.is_inside_hook() for other in self._inboxes.values()):
             return
-        key = id(task)
+        key = id(trio.lowlevel.current_task())
         self._waiting[key] = SenderWaiting(source, inbox.name, trio.current_time())
         try:
             await inbox.room(self._capacity)

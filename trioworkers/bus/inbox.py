@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import attrs
@@ -12,10 +13,14 @@ from .._hooks import Hooks
 from .._load import Load
 from .._routes import Effect, Routes
 from ..messages import BusMessage, Priority
-from .lane import Lane
+from ..observers import NOBODY, Observers
+from .lane import Lane, lineage
 
 Call = tuple[str, *tuple[object, ...]]
 """One hook to fire: its name, its arguments."""
+
+Marked = tuple[str, Callable[[Any], Any], object]
+"""One marked method to call: for what it is marked, the method, its argument."""
 
 
 @attrs.frozen(eq=False)
@@ -24,28 +29,25 @@ class Showing:
 
     Args:
         message: What arrived; ``None`` if the arrival was no message.
-        methods: Methods marked for it, called with ``argument``.
+        methods: Methods marked for it.
         calls: The hooks to fire, in order.
         seen: What to do when all have run.
         still: Whether it still makes sense when its turn comes; ``None`` if it always does.
     """
 
     message: BusMessage | None = None
-    methods: tuple[tuple[Callable[[Any], Any], object], ...] = ()
+    methods: tuple[Marked, ...] = ()
     calls: tuple[Call, ...] = ()
     seen: Callable[[], None] | None = None
     still: Callable[[], bool] | None = None
 
-    async def run(self, hooks: Hooks) -> None:
-        """Call everything."""
-        if self.still is not None and not self.still():
-            return
-        for method, argument in self.methods:
-            await method(argument)
-        for call in self.calls:
-            await hooks.fire(*call)
-        if self.seen is not None:
-            self.seen()
+    def steps(self, hooks: Hooks) -> Iterator[tuple[str, object, Awaitable[object]]]:
+        """Each hook and method to run: what it is called, what it is about, what to await."""
+        for name, method, argument in self.methods:
+            yield name, argument, method(argument)
+        for name, *arguments in self.calls:
+            if hooks.wants(name):
+                yield name, arguments[0] if arguments else None, hooks.fire(name, *arguments)
 
 
 async def shown(lane: Lane[Showing], call: Call) -> None:
@@ -88,24 +90,30 @@ class Inbox:
         name: The subscriber's name.
         hooks: Its hooks.
         load: What it still has to do.
-        runner: Runs one :class:`Showing`.
+        run: Runs one :class:`Showing`, in the lane of that name, by calling :meth:`perform`.
+        handlers: The methods marked for messages, by class.
     """
 
     name: str
     hooks: Hooks
     load: Load
-    _run: Callable[[Showing], Any]
+    _run: Callable[[str, Showing], Any]
     _handlers: dict[type[BusMessage], Callable[[Any], Any]] = attrs.field(factory=dict)
     unhandled: int = attrs.field(default=0, init=False)
+    observers: Observers = attrs.field(default=NOBODY, init=False)
     routes: Routes = attrs.field(init=False)
     system: Lane[Showing] = attrs.field(init=False)
     data: Lane[Showing] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Make the lanes: two memory channels, the system one ahead."""
+        """Make the two lanes, the system one ahead."""
         self.routes = Routes(self._plain)
-        self.system = Lane(f"system:{self.name}", self._run, self.load)
-        self.data = Lane(f"data:{self.name}", self._run, self.load, ahead=self.system)
+        self.system = Lane(f"system:{self.name}", partial(self._run, "system"), self.load, lost=self._lost)
+        self.data = Lane(f"data:{self.name}", partial(self._run, "data"), self.load, ahead=self.system, lost=self._lost)
+
+    def subscribed(self, observers: Observers) -> None:
+        """It is on a bus; these look on there."""
+        self.observers = observers
 
     def deliver(self, message: BusMessage) -> None:
         """Let one message take effect."""
@@ -139,7 +147,9 @@ class Inbox:
         """
         wants = self.hooks.wants
         wanted = tuple(call for call in calls if wants(call[0]))
-        methods = tuple((method, message) for cls, method in self._handlers.items() if isinstance(message, cls))
+        methods = tuple(
+            (f"handles:{cls.__name__}", method, message) for cls, method in self._handlers.items() if isinstance(message, cls)
+        )
         if wants("on_bus_message"):
             wanted += (("on_bus_message", message),)
         if not (wanted or methods):
@@ -148,6 +158,26 @@ class Inbox:
             return False
         (lane or self.lane_of(message)).put(Showing(message, methods, wanted, seen, still))
         return True
+
+    async def perform(self, lane: str, showing: Showing) -> None:
+        """Run all that user code wants to see of one arrival, in the lane of that name."""
+        if showing.still is not None and not showing.still():
+            return
+        for hook, about, run in showing.steps(self.hooks):
+            if tell := self.observers.hook_started:
+                tell(self.name, lane, hook, about)
+            error: BaseException | None = None
+            try:
+                await run
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                if end := self.observers.hook_ended:
+                    end(self.name, lane, hook, error)
+                error = None  # or it would hold this frame, which holds it
+        if showing.seen is not None:
+            showing.seen()
 
     def call(self, call: Call, *, lane: Lane[Showing] | None = None, seen: Callable[[], None] | None = None) -> None:
         """Queue one hook that is about no message, in the data lane unless told otherwise; only if somebody wants it."""
@@ -170,20 +200,18 @@ class Inbox:
         while self.data.waiting >= capacity and not self.data.closed:
             await self.data.moved()
 
-    def is_lane_task(self, task: trio.lowlevel.Task) -> bool:
-        """Whether this very task runs one of the lanes."""
-        return task in (self.data.task, self.system.task)
+    def is_inside_hook(self) -> bool:
+        """Whether the present code runs inside a hook of a lane, itself or in a nursery that the hook has opened."""
+        busy = [lane for lane in (self.data, self.system) if lane.busy]
+        return bool(busy) and any(lane.is_hook_at(step) for step in lineage() for lane in busy)
 
     def lane_around(self) -> Lane[Showing] | None:
-        """The lane in one of whose hooks the present task runs, itself or in a nursery that the hook has opened."""
+        """The lane whose running hook may be waiting for the present code: the code runs in that lane's task, or below it.
+
+        A data lane's task is its worker's own, so jobs are below it: the hook may have asked for one, by whatever way.
+        """
         busy = [lane for lane in (self.data, self.system) if lane.busy]
-        task: trio.lowlevel.Task | None = trio.lowlevel.current_task() if busy else None
-        while task is not None:
-            for lane in busy:
-                if lane.task is task:
-                    return lane
-            task = None if task.parent_nursery is None else task.parent_nursery.parent_task
-        return None
+        return next((lane for task, _ in lineage() for lane in busy if lane.task is task), None) if busy else None
 
     def statistics(self) -> MailboxStatistics:
         """A snapshot."""
@@ -195,6 +223,15 @@ class Inbox:
             self.data.dropped + self.system.dropped,
             self.unhandled,
         )
+
+    def lose(self, message: BusMessage, why: str) -> None:
+        """Tell whoever looks on that a message was dropped here."""
+        if tell := self.observers.message_dropped:
+            tell(message, self.name, why)
+
+    def _lost(self, showing: Showing) -> None:
+        if showing.message is not None:
+            self.lose(showing.message, "stopped")
 
     def _plain(self, message: BusMessage) -> None:
         if not self.show(message):

@@ -1,12 +1,11 @@
 """One FIFO of hooks, and the one task at a time that runs them.
 
-**Standing or on demand.** A worker's data lane is the body of its nursery: :meth:`Lane.serve` parks on the channel and runs what
-comes. Its system lane and its activation lane have no task of their own until something is put in: then a drain task is started
-in the worker's nursery, and ends when nothing is left. An idle worker costs one parked task.
+**Standing or on demand.** A worker's data lane is the body of its nursery: :meth:`Lane.serve` runs what comes, and parks when
+nothing is left. Its system lane and its activation lane have no task of their own until something is put in: then a drain task is
+started in the worker's nursery, and ends when nothing is left. An idle worker costs one parked task.
 
-**Batches.** Receiving from a trio channel that has something costs a whole turn of the scheduler; `receive_nowait` does not. So a
-lane runs up to :data:`BATCH` hooks per schedule point, which is also the longest that others wait for it if its hooks never
-await anything.
+**Batches.** A turn of the scheduler costs several times what a hook does that awaits nothing. So a lane runs up to :data:`BATCH`
+hooks per schedule point, which is also the longest that others wait for it if its hooks never await anything.
 
 **System before data (B2).** The data lane has the system lane ``ahead`` of it. Before each hook it looks: if a system message
 waits and the system lane is free, it parks until the system lane has moved. If the system lane is *busy* with a hook that awaits
@@ -17,7 +16,8 @@ something, data goes on: the two lanes are both live, and a slow hook delays onl
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -29,6 +29,17 @@ from .._load import Load
 
 BATCH = 64
 T = TypeVar("T")
+Step = tuple[trio.lowlevel.Task, trio.Nursery | None]
+
+
+def lineage() -> Iterator[Step]:
+    """The present task, the task in whose nursery it lives, and so on, each with the nursery through which the walk came to it."""
+    task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+    through: trio.Nursery | None = None
+    while task is not None:
+        yield task, through
+        through = task.parent_nursery
+        task = None if through is None else through.parent_task
 
 
 @attrs.define(eq=False)
@@ -40,12 +51,14 @@ class Lane(Generic[T]):
         run: What to do with each item.
         load: Counts each item from :meth:`put` until it has run or was dropped.
         ahead: The lane that goes first.
+        lost: Called with each item that was dropped.
     """
 
     name: str
     _run: Callable[[T], Awaitable[None]]
     _load: Load
     ahead: Lane[Any] | None = None
+    lost: Callable[[T], object] = lambda item: item
     waiting: int = attrs.field(default=0, init=False)
     peak: int = attrs.field(default=0, init=False)
     handled: int = attrs.field(default=0, init=False)
@@ -53,17 +66,18 @@ class Lane(Generic[T]):
     busy: bool = attrs.field(default=False, init=False)
     closed: bool = attrs.field(default=False, init=False)
     task: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
+    _outer: int = attrs.field(default=0, init=False)
     _draining: bool = attrs.field(default=False, init=False)
-    _start: Callable[[], None] | None = attrs.field(default=None, init=False)
+    _start: Callable[[], object] | None = attrs.field(default=None, init=False)
     _moved: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    _channel: tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]] | None = attrs.field(default=None, init=False)
+    _made: deque[T] | None = attrs.field(default=None, init=False)
 
     def put(self, item: T) -> None:
         """Append; after :meth:`close`, drop and count."""
         if self.closed:
-            self.dropped += 1
+            self._drop(item)
             return
-        self._ends[0].send_nowait(item)
+        self._items.append(item)
         self._load.add()
         self.waiting += 1
         self.peak = max(self.peak, self.waiting)
@@ -84,24 +98,28 @@ class Lane(Generic[T]):
         if self.closed:
             return
         self.closed = True
-        self.dropped += self.waiting
-        self._load.done(self.waiting)
-        self.waiting = 0
-        for end in self._ends:
-            end.close()
+        lost, self.waiting = self.waiting, 0
+        for _ in range(lost):
+            self._drop(self._items.popleft())
+        self._load.done(lost)
         self._moved.unpark_all()
+
+    def _drop(self, item: T) -> None:
+        self.dropped += 1
+        self.lost(item)
 
     async def serve(self) -> None:
         """Run what comes, until closed."""
-        self.task = trio.lowlevel.current_task()
-        receive = self._ends[1]
+        self._begin()
+        self._start = self._moved.unpark_all  # nobody else waits for a lane to move in which nothing waits
+        self._draining = True
         while not self.closed:
-            try:
-                item = await receive.receive()
-            except (trio.ClosedResourceError, trio.EndOfChannel):
-                break
-            await self._run_one(item)
-            await self._run_waiting(BATCH - 1)
+            if self.waiting:
+                await trio.lowlevel.checkpoint()
+            else:
+                self._draining = False
+                await self._moved.park()
+            await self._run_waiting(BATCH)
 
     async def moved(self) -> None:
         """Wait until this lane has taken something up, or was closed."""
@@ -112,20 +130,29 @@ class Lane(Generic[T]):
         """Whether something waits here that could start now."""
         return bool(self.waiting) and not self.busy
 
+    def is_hook_at(self, step: Step) -> bool:
+        """Whether this step of a lineage is this lane's hook: its task, through no nursery but one that the hook has opened."""
+        task, through = step
+        return self.busy and self.task is task and (through is None or through in task.child_nurseries[self._outer :])
+
     @property
-    def _ends(self) -> tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]]:
-        """The two ends of the channel, made when first needed: most lanes of most workers never are."""
-        if self._channel is None:
-            self._channel = trio.open_memory_channel[T](float("inf"))
-        return self._channel
+    def _items(self) -> deque[T]:
+        """What waits; made when first needed: most lanes of most workers never are."""
+        if self._made is None:
+            self._made = deque()
+        return self._made
 
     def _wake(self) -> None:
         if self.waiting and self._start is not None and not self._draining:
             self._draining = True
             self._start()
 
-    async def _drain(self) -> None:
+    def _begin(self) -> None:
         self.task = trio.lowlevel.current_task()
+        self._outer = len(self.task.child_nurseries)
+
+    async def _drain(self) -> None:
+        self._begin()
         try:
             while self.waiting:
                 await self._run_waiting(BATCH)
@@ -138,14 +165,15 @@ class Lane(Generic[T]):
         for _ in range(limit):
             if not self.waiting:
                 return
-            await self._run_one(self._ends[1].receive_nowait())
+            await self._run_next()
 
-    async def _run_one(self, item: T) -> None:
+    async def _run_next(self) -> None:
         while self.ahead is not None and self.ahead.must_go_first:
             await self.ahead.moved()
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.closed:
             return
+        item = self._items.popleft()
         self.waiting -= 1
         self.busy = True
         self._moved.unpark_all()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import attrs
 import trio
 
+from ..observers import NOBODY, Observers
+
 
 @attrs.define(eq=False)
 class Credit:
@@ -15,9 +17,15 @@ class Credit:
 
     Args:
         left: How many events may be sent now.
+        name: Whose credit it is, for those who look on.
+        job_id: For which job.
+        observers: Those who look on.
     """
 
     left: int
+    _name: str = ""
+    _job_id: str = ""
+    _observers: Observers = NOBODY
     closed: bool = attrs.field(default=False, init=False)
     _lot: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
 
@@ -27,7 +35,7 @@ class Credit:
             return True
         if self.left <= 0 or self._lot:
             return False
-        self.left -= 1
+        self._spend()
         return True
 
     async def take(self) -> None:
@@ -37,10 +45,18 @@ class Credit:
 
     def grant(self, amount: int) -> None:
         """Let ``amount`` more events through."""
-        woken = len(self._lot.unpark(count=amount))
-        self.left += amount - woken
+        self.left += amount
+        if tell := self._observers.credit_granted:
+            tell(self._name, self._job_id, amount, self.left)
+        for _ in self._lot.unpark(count=amount):
+            self._spend()
 
     def close(self) -> None:
         """Nobody need wait any more: there is no consumer."""
         self.closed = True
         self._lot.unpark_all()
+
+    def _spend(self) -> None:
+        self.left -= 1
+        if tell := self._observers.credit_spent:
+            tell(self._name, self._job_id, self.left)

@@ -14,6 +14,7 @@ from ..bus.inbox import Showing
 from ..bus.lane import Lane
 from ..errors import JobError, JobGroupError
 from ..messages import WINDOW
+from ..observers import NOBODY, Observers
 from ..types import JobGroupResponse, JobOutcome, JobStatus
 from .events import Events
 
@@ -73,6 +74,8 @@ class JobGroup:
     worker_names: tuple[str, ...]
     cancel_on_error: bool = True
     deadline: float = math.inf
+    _asker: str = ""
+    _observers: Observers = NOBODY
     failure: str | None = attrs.field(default=None, init=False)
     late_errors: list[str] = attrs.field(factory=list, init=False)
     events: Events[Any] | None = attrs.field(default=None, init=False)
@@ -195,11 +198,15 @@ class JobGroup:
         """Record how one member ended; the first outcome stays."""
         if self._members[name].decide(outcome):
             self._undecided -= 1
+            if tell := self._observers.job_decided:
+                tell(self._asker, self.job_id, name, outcome)
 
     def acknowledge(self, name: str) -> None:
         """Record that one member's answerer is done."""
         self._members[name].acknowledge()
         self._unacknowledged -= 1
+        if tell := self._observers.job_acknowledged:
+            tell(self._asker, self.job_id, name)
         if not self._unacknowledged:
             self._acknowledged.set()
 

@@ -173,7 +173,8 @@ class JobRequester:
         """
         self.check_open()
         deadline = float("inf") if request.timeout is None else trio.current_time() + request.timeout
-        return JobGroup(self._bus().new_id(), request.worker_names, request.cancel_on_error, deadline)
+        bus = self._bus()
+        return JobGroup(bus.new_id(), request.worker_names, request.cancel_on_error, deadline, self.name, bus.observers)
 
     async def launch(self, group: JobGroup, request: Request) -> None:
         """Wait until all are ready, then ask them, in order, in one go.
@@ -280,6 +281,11 @@ class JobRequester:
         for group in list(self.groups.values()):
             self.cancel(group, reason)
 
+    def forsake(self) -> None:
+        """Wait for nothing of what is out: it has been cancelled, but who asked has never lived, and never will."""
+        for group in list(self.groups.values()):
+            self.leave_behind(group)
+
     async def wait_acknowledged(self) -> None:
         """Wait until nothing asked from here can run any more."""
         for group in list(self.groups.values()):
@@ -312,8 +318,11 @@ class JobRequester:
         if group is None:
             return
         if group.awaits(message.source):
+            receipt = self._receipt(group, message, 1, credited=False)
             if group.events is not None:
-                group.events.put(message.source, JobEvent.STREAM_END, message.data, Receipt(1, _nothing))
+                group.events.put(message.source, JobEvent.STREAM_END, message.data, receipt)
+            else:
+                receipt.seen()
             self._show(group, message, ("on_job_stream_end", message))
             self._decide(group, message, JobOutcome(JobStatus.COMPLETED, message.data))
         self._acknowledge(group, message.source)
@@ -332,7 +341,7 @@ class JobRequester:
         if group is None or not group.awaits(message.source):
             return
         credited = not isinstance(message, (BusJobUpdateUrgentMessage, BusJobStreamStartMessage))  # as the answerer counts
-        receipt = Receipt(2, partial(self._consumed, group, message.source) if credited else _nothing)
+        receipt = self._receipt(group, message, 2, credited=credited)
         if group.events is not None:
             group.events.put(message.source, kind, data, receipt)
         else:
@@ -343,11 +352,17 @@ class JobRequester:
         else:
             self._show(group, message, (hook, message), seen=receipt.seen)
 
+    def _receipt(self, group: JobGroup, message: BusJobAnswerMessage, lookers: int, *, credited: bool) -> Receipt:
+        if tell := self._inbox.observers.job_event:
+            tell(self.name, group.job_id, message.source, message)
+        return Receipt(lookers, partial(self._consumed, group, message.source, credited))
+
     def _group_of(self, message: BusJobAnswerMessage) -> JobGroup | None:
         """The request that this is about, unless nobody there was asked, or has answered already."""
         group = self.groups.get(message.job_id)
         if group is None or not group.may_run(message.source):
             self._strangers += 1
+            self._inbox.lose(message, "stranger")
             return None
         if trio.current_time() >= group.deadline:
             self.cancel(group, TIMEOUT)  # both ends keep the deadline; whichever task is first, it is the request that timed out
@@ -384,14 +399,18 @@ class JobRequester:
         group.acknowledge(name)
         if group.is_over:
             del self.groups[group.job_id]
+            if tell := self._inbox.observers.job_over:
+                tell(self.name, group.job_id)
             self._load.done()
 
-    def _consumed(self, group: JobGroup, name: str) -> None:
+    def _consumed(self, group: JobGroup, name: str, credited: bool) -> None:
+        if tell := self._inbox.observers.job_event_seen:
+            tell(self.name, group.job_id, name)
         member = group.member(name)
-        member.owed += 1
+        member.owed += credited
         if member.owed >= max(1, group.window // 2) and group.awaits(name):
             credit, member.owed = member.owed, 0
-            self._bus().post(BusJobStreamCreditMessage(source=self.name, target=name, job_id=group.job_id, credit=credit))
+            self._bus().hand_in(BusJobStreamCreditMessage(source=self.name, target=name, job_id=group.job_id, credit=credit))
 
     # -- sending and showing -----------------------------------------------------------------------------------------------
 
@@ -399,6 +418,8 @@ class JobRequester:
         self.groups[group.job_id] = group
         self._load.add()
         self._asked += 1
+        if tell := self._inbox.observers.job_asked:
+            tell(self.name, group.job_id, group.worker_names)
         chain = CHAIN.get()
         timeout = None if request.timeout is None else max(0.0, group.deadline - trio.current_time())
         for name in group.worker_names:

@@ -48,6 +48,7 @@ from ..messages import (
     BusJobUpdateUrgentMessage,
     BusMessage,
 )
+from ..observers import Observers
 from ..types import JobOutcome, JobStatus
 from .chain import CHAIN, link
 from .credit import Credit
@@ -108,8 +109,10 @@ class Job:
     """One accepted request.
 
     Args:
+        name: Who does it.
         request: What was asked.
         handler: What does it.
+        observers: Those who look on.
         scope: Cancels it.
         credit: How many events its asker still takes.
         turn: Set when a sequential job may begin; ``None`` if it need not wait.
@@ -118,8 +121,10 @@ class Job:
         answered: Set with the answer.
     """
 
+    name: str
     request: BusJobRequestMessage
     handler: Handler
+    observers: Observers
     scope: trio.CancelScope
     credit: Credit
     turn: trio.Event | None = None
@@ -130,7 +135,9 @@ class Job:
 
     def step(self, event: str) -> None:
         """Go on by one event of the table."""
-        self.state = advance(JOB, self.state, event)
+        old, self.state = self.state, advance(JOB, self.state, event)
+        if tell := self.observers.job_state:
+            tell(self.name, self.request.job_id, old, self.state)
 
 
 @attrs.define(eq=False)
@@ -202,7 +209,7 @@ class JobResponder:
         self._inbox.show(request)
         known = self._known(request.job_id)
         if known is not None:
-            self._strangers += 1
+            self._drop(request)
             if known.source != request.source:
                 self._refuse(request, JobStatus.ERROR, f"worker {self.name!r} has a job {request.job_id!r} of somebody else")
         elif self._closed is None and self._nursery is None:
@@ -236,13 +243,17 @@ class JobResponder:
     def _begin(self, request: BusJobRequestMessage, handler: Handler) -> None:
         assert self._nursery is not None  # noqa: S101 - _on_request holds whatever comes before open()
         deadline = float("inf") if request.timeout is None else trio.current_time() + request.timeout
-        job = Job(request, handler, trio.CancelScope(deadline=deadline), Credit(request.window))
+        observers = self._inbox.observers
+        credit = Credit(request.window, self.name, request.job_id, observers)
+        job = Job(self.name, request, handler, observers, trio.CancelScope(deadline=deadline), credit)
         if handler.sequential:
             if handler.queue:
                 job.turn = trio.Event()
             handler.queue.append(job)
         self.active[request.job_id] = self.running[request.job_id] = job
         self._load.add()
+        if tell := observers.job_accepted:
+            tell(self.name, request)
         self._nursery.start_soon(self._run, job, name=f"job:{request.job_name or 'on_job_request'}#{request.job_id}@{self.name}")
 
     def _handler_for(self, request: BusJobRequestMessage) -> Handler | None:
@@ -251,6 +262,8 @@ class JobResponder:
 
     def _refuse(self, request: BusJobRequestMessage, status: JobStatus, reason: str) -> None:
         self._count(status)
+        if tell := self._inbox.observers.job_refused:
+            tell(self.name, request.job_id, status, reason)
         self._post(BusJobResponseMessage(source=self.name, target=request.source, job_id=request.job_id, status=status, reason=reason))
 
     # -- running -----------------------------------------------------------------------------------------------------------
@@ -493,7 +506,7 @@ class JobResponder:
             job.scope.cancel(reason=message.reason)
             job.credit.close()  # nobody consumes any more: what its cleanup still sends need not wait
         else:
-            self._strangers += 1
+            self._drop(message)
             return
         self._inbox.show(message)
 
@@ -502,7 +515,7 @@ class JobResponder:
         if job is not None and job.request.source == message.source:
             self._inbox.show(message, ("on_job_update_requested", message), still=partial(self._is_active, job))
         else:
-            self._strangers += 1
+            self._drop(message)
 
     def running_links(self) -> list[str]:
         """The jobs whose handler is there, as chains name them."""
@@ -520,7 +533,11 @@ class JobResponder:
             job.credit.grant(message.credit)
             self._inbox.show(message)
         else:
-            self._strangers += 1
+            self._drop(message)
+
+    def _drop(self, message: BusMessage) -> None:
+        self._strangers += 1
+        self._inbox.lose(message, "stranger")
 
 
 def handlers_of(owner: object, jobs: Mapping[str, tuple[str, JobMark]]) -> dict[str, Handler]:

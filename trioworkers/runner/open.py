@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -11,6 +11,7 @@ import trio
 
 from .._leaves import flat_group, leaves
 from ..bus import WorkerBus
+from ..observers import Observer
 from ..worker import BaseWorker
 from ..worker.params import SHUTDOWN_TIMEOUT
 from .runner import WorkerRunner
@@ -24,6 +25,7 @@ async def open_runner(
     handle_sigint: bool = False,
     handle_sigterm: bool = False,
     shutdown_timeout: float = SHUTDOWN_TIMEOUT,
+    observers: Iterable[Observer] = (),
 ) -> AsyncIterator[WorkerRunner]:
     """Run workers around a block.
 
@@ -44,12 +46,18 @@ async def open_runner(
         handle_sigint: Whether SIGINT ends, and then cancels, the runner (not the block).
         handle_sigterm: The same for SIGTERM.
         shutdown_timeout: Seconds from the first ``end`` to the cancel of what still runs.
+        observers: Those who are to be told what happens.
 
     Raises:
         BaseExceptionGroup: What workers died of, flat. The body's own exception comes out as it is if no worker died.
     """
     runner = WorkerRunner(
-        name=name, bus=bus, handle_sigint=handle_sigint, handle_sigterm=handle_sigterm, shutdown_timeout=shutdown_timeout
+        name=name,
+        bus=bus,
+        handle_sigint=handle_sigint,
+        handle_sigterm=handle_sigterm,
+        shutdown_timeout=shutdown_timeout,
+        observers=observers,
     )
     body = _Body()
     try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from typing import Any, TypeVar, final
 
 import attrs
@@ -12,13 +13,14 @@ import trio
 from .._checks import check_name, check_optional_text, check_seconds
 from .._hooks import Handler, Hooks
 from .._load import Load
-from .._sources import WallClock, random_name, wall_clock
+from .._sources import WallClock, present_clock, random_name
 from .._transitions import WorkerState
 from ..bus import BusStatistics, Inbox, LocalBus, WorkerBus
 from ..bus.inbox import Showing, shown
 from ..errors import WorkerStateError
 from ..jobs import JobContext, JobGroupContext, JobRequester, Request
 from ..messages import BusCancelMessage, BusEndMessage, BusWorkerErrorMessage
+from ..observers import Observer
 from ..registry import WorkerRegistry
 from ..types import WorkerErrorData
 from ..worker import BaseWorker, WorkerParams, WorkerStatistics
@@ -79,7 +81,8 @@ class WorkerRunner:
         handle_sigint: Whether the first SIGINT (Ctrl-C) ends gracefully and the second cancels; main thread only.
         handle_sigterm: The same for SIGTERM.
         shutdown_timeout: Seconds from the first ``end`` to the cancel of what still runs; ``inf`` allowed.
-        clock: Unix time in seconds, for ``started_at``.
+        clock: Unix time in seconds, for ``started_at``; the one that :func:`sources` says, if left out.
+        observers: Those who are to be told what happens, from the runner's own beginning on; see :meth:`WorkerBus.add_observer`.
 
     Raises:
         TypeError, ValueError: Bad arguments.
@@ -96,7 +99,8 @@ class WorkerRunner:
         handle_sigint: bool = True,
         handle_sigterm: bool = True,
         shutdown_timeout: float = SHUTDOWN_TIMEOUT,
-        clock: WallClock = wall_clock,
+        clock: WallClock | None = None,
+        observers: Iterable[Observer] = (),
     ) -> None:
         self._name = random_name("runner") if name is None else check_name(name, "a runner's name")
         if not (bus is None or isinstance(bus, WorkerBus)):
@@ -104,7 +108,7 @@ class WorkerRunner:
         self._bus = bus if bus is not None else LocalBus()
         self._signals = [signal.SIGINT] * bool(handle_sigint) + [signal.SIGTERM] * bool(handle_sigterm)
         self._shutdown_timeout = check_seconds(shutdown_timeout, "shutdown_timeout")
-        self._registry = WorkerRegistry(self._name, clock)
+        self._registry = WorkerRegistry(self._name, clock or present_clock(), self._bus.observers)
         self._hooks = Hooks(self, RunnerHooks, ("on_ready", "on_error"))
         self._auto_end = False
         self._ran = False
@@ -115,9 +119,15 @@ class WorkerRunner:
         self._inbox.routes.claim({BusEndMessage: self._on_end, BusCancelMessage: self._on_cancel})
         self._requester = JobRequester(self._name, self._inbox, load, lambda: self._bus, lambda: self._registry, _may_wait)
         self._inbox.routes.claim(self._requester.routes())
-        duties = Duties(child_failed=self._child_failed, close=self._close, childless=self._childless)
+        duties = Duties(
+            child_failed=self._child_failed,
+            close=self._close,
+            farewell=self._farewell,
+            forsake=self._requester.forsake,
+            childless=self._childless,
+        )
         self._family = Family(self, self._lifecycle, self._inbox, duties, is_runner=True)
-        self._family.attach(Place(self._bus, self._registry))
+        self._attach(observers)
 
     def __repr__(self) -> str:
         return f"<WorkerRunner {self._name!r} {self._lifecycle.state}>"
@@ -306,28 +316,30 @@ class WorkerRunner:
 
     # -- inside ------------------------------------------------------------------------------------------------------------
 
+    def _attach(self, observers: Iterable[Observer]) -> None:
+        with ExitStack() as undo:
+            for observer in observers:
+                if self._bus.observers.add(observer):
+                    undo.callback(self._bus.remove_observer, observer)
+            self._family.attach(Place(self._bus, self._registry))
+            undo.pop_all()
+
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
-        self._lifecycle.served = True
         params = WorkerParams(trio_token=trio.lowlevel.current_trio_token(), shutdown_timeout=self._shutdown_timeout)
-        try:
-            async with trio.open_nursery() as nursery:
-                self._family.open(nursery, params)
-                self._requester.open(nursery)
-                signals: trio.CancelScope = await nursery.start(watch_signals, self._signals, self._on_signal)
-                try:
-                    await self._family.start(list(self._family.children.values()))
-                    await self._ready(nursery)
-                    task_status.started()
-                    await self._drained.wait()
-                except BaseException:
-                    self._lifecycle.leave(None)
-                    raise
-                finally:
-                    signals.cancel()
-                    self._retire()
-        finally:
-            with trio.CancelScope(shield=True):
-                await self._requester.wait_acknowledged()
+        async with self._family.household(params) as nursery:
+            self._requester.open(nursery)
+            signals: trio.CancelScope = await nursery.start(watch_signals, self._signals, self._on_signal)
+            try:
+                await self._family.start(list(self._family.children.values()))
+                await self._ready(nursery)
+                task_status.started()
+                await self._drained.wait()
+            finally:
+                signals.cancel()
+
+    async def _farewell(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self._requester.wait_acknowledged()
 
     async def _ready(self, nursery: trio.Nursery) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()  # by a worker that was ready a moment before
@@ -380,5 +392,5 @@ class WorkerRunner:
     async def _child_failed(self, data: WorkerErrorData) -> None:
         await shown(self._inbox.system, ("on_error", data))
 
-    async def _run_showing(self, showing: Showing) -> None:
-        await showing.run(self._hooks)
+    async def _run_showing(self, lane: str, showing: Showing) -> None:
+        await self._inbox.perform(lane, showing)

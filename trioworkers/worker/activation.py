@@ -26,14 +26,15 @@ class Activation:
     Args:
         lane: Runs the hooks.
         wants: Whether a hook would do anything.
-        changed: Called at each accepted change, with the new wish.
+        changed: Called whenever the wish has changed.
+        state: The first wish.
     """
 
     lane: Lane[Showing]
     _wants: Callable[[str], bool]
-    _changed: Callable[[bool], None]
-    state: ActivationState = ActivationState.INACTIVE
-    args: dict[str, Any] | None = None
+    _changed: Callable[[], None]
+    state: ActivationState
+    args: dict[str, Any] | None = attrs.field(default=None, init=False)
     _open: bool = attrs.field(default=False, init=False)
 
     @property
@@ -60,10 +61,11 @@ class Activation:
             self._show(("on_activated", self.args))
 
     def _step(self, event: str, args: dict[str, Any] | None, call: Call) -> None:
-        self.state = advance(ACTIVATION, self.state, event)
+        old, self.state = self.state, advance(ACTIVATION, self.state, event)
         self.args = args
+        if self.state is not old:
+            self._changed()
         if self._open:
-            self._changed(self.active)
             self._show(call)
 
     def _show(self, call: Call) -> None:

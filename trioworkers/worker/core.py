@@ -7,6 +7,7 @@ and closed when it leaves. :class:`BaseWorker` is the face of this: every public
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -15,7 +16,7 @@ import trio
 from .._decorators import Marks
 from .._hooks import Handler, Hooks
 from .._load import Load
-from .._transitions import WorkerState
+from .._transitions import ActivationState, WorkerState
 from ..bus import Inbox, MailboxStatistics, WorkerBus
 from ..bus.inbox import Showing, shown
 from ..bus.lane import Lane
@@ -93,21 +94,32 @@ class WorkerCore:
         self._face = face
         self.lifecycle: Lifecycle = Lifecycle(name)
         self.inbox: Inbox = Inbox(name, hooks, load, self._run_showing, messages)
+        self.requester: JobRequester = JobRequester(name, self.inbox, load, self.bus, self.registry, self._may_wait_for)
         self.family: Family = Family(
             member,
             self.lifecycle,
             self.inbox,
-            Duties(run=face.run, child_failed=self._child_failed, close=self._retire, child_gone=self._child_gone),
+            Duties(
+                run=face.run,
+                child_failed=self._child_failed,
+                close=self._retire,
+                farewell=self._farewell,
+                forsake=self.requester.forsake,
+                attached=self._tell_active,
+                child_gone=self._child_gone,
+            ),
         )
-        self.requester: JobRequester = JobRequester(name, self.inbox, load, self.bus, self.registry, self._may_wait_for)
         self.responder: JobResponder = JobResponder(
             name, self.inbox, load, self.post, self.pace, handlers_of(member, marks.jobs), self._refuses
         )
-        self.activation: Activation = Activation(activation_lane(name, self._run_showing, load), hooks.wants, self._activation_changed)
-        if active:
-            self.activation.activate(None)
+        self.activation: Activation = Activation(
+            activation_lane(name, partial(self._run_showing, "activation"), load),
+            hooks.wants,
+            self._activation_changed,
+            ActivationState.ACTIVE if active else ActivationState.INACTIVE,
+        )
         self.watches: Watches = Watches(name, self.inbox, self.registry, ready)
-        self.failures: Lane[Showing] = Lane(f"failures:{name}", self._run_showing, load)
+        self.failures: Lane[Showing] = Lane(f"failures:{name}", partial(self._run_showing, "failures"), load)
         for routes in (self.requester.routes(), self.responder.routes(), self._routes()):
             self.inbox.routes.claim(routes)
 
@@ -159,33 +171,24 @@ class WorkerCore:
         await self.family.live_or_raise(lambda: self._serve(params, task_status), f"worker {self.name!r} failed")
 
     async def _serve(self, params: WorkerParams, task_status: trio.TaskStatus[None]) -> None:
-        self.lifecycle.served = True
-        broken = False
         try:
-            async with trio.open_nursery() as nursery:
-                try:
-                    self.family.open(nursery, params)
-                    self.requester.open(nursery)
-                    self.watches.open()
-                    await self.family.start(list(self.family.children.values()))
-                    await self._face.start()
-                    if not self.lifecycle.was_ready:
-                        raise WorkerStateError(f"start() of worker {self.name!r} returned without having called super().start()")
-                    task_status.started()
-                    await self.inbox.data.serve()
-                except BaseException:
-                    broken = True
-                    self.lifecycle.leave(None)
-                    raise
-                finally:
-                    self._retire()
-            if broken:  # the nursery has swallowed it: a Cancelled, but neither our scope's nor that of anything around
-                raise RuntimeError(f"worker {self.name!r} raised Cancelled, but nothing was cancelled")
+            async with self.family.household(params) as nursery:
+                self.requester.open(nursery)
+                self.watches.open()
+                await self.family.start(list(self.family.children.values()))
+                await self._face.start()
+                if not self.lifecycle.was_ready:
+                    raise WorkerStateError(f"start() of worker {self.name!r} returned without having called super().start()")
+                task_status.started()
+                await self.inbox.data.serve()
         finally:
-            with trio.CancelScope(shield=True):
-                await self.requester.wait_acknowledged()
+            await self._farewell()
             self.watches.close()
             self.registry().unregister(self.name)
+
+    async def _farewell(self) -> None:
+        with trio.CancelScope(shield=True):
+            await self.requester.wait_acknowledged()
 
     def ready(self) -> None:
         """Be ready: registered, announced, open for jobs, active if asked to be."""
@@ -317,16 +320,21 @@ class WorkerCore:
         self.inbox.show(message)
         self.inbox.call(("on_worker_failed", WorkerErrorData(message.source, message.error)), lane=self.failures)
 
-    def _activation_changed(self, active: bool) -> None:
+    def _tell_active(self) -> None:
+        if tell := self.inbox.observers.worker_active:
+            tell(self.name, self.activation.active)
+
+    def _activation_changed(self) -> None:
+        self._tell_active()
         entry = self.registry().get(self.name)
         if entry is not None:
-            self.registry().register(attrs.evolve(entry, active=active))
+            self.registry().register(attrs.evolve(entry, active=self.activation.active))
 
     # -- hooks -------------------------------------------------------------------------------------------------------------
 
-    async def _run_showing(self, showing: Showing) -> None:
+    async def _run_showing(self, lane: str, showing: Showing) -> None:
         try:
-            await showing.run(self.hooks)
+            await self.inbox.perform(lane, showing)
         except (JobError, JobGroupError):
             if not self.lifecycle.is_leaving:
                 raise

@@ -18,7 +18,8 @@ at once; then each family finishes from the bottom up, the child that was starte
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 
 import attrs
@@ -45,10 +46,14 @@ class Launch:
 
     Args:
         missing: How many are not ready yet.
+        errors: What they died of before they were ready.
+        excuses: What to say of those who were not ready, and died of nothing.
+        settled: Set when all are ready, or one never will be.
     """
 
     missing: int
     errors: list[BaseException] = attrs.field(factory=list)
+    excuses: list[BaseException] = attrs.field(factory=list)
     settled: trio.Event = attrs.field(factory=trio.Event)
 
     def ready(self) -> None:
@@ -57,9 +62,10 @@ class Launch:
         if not self.missing:
             self.settled.set()
 
-    def failed(self, errors: list[BaseException], otherwise: BaseException) -> None:
-        """One never will be; if it has no error of its own to tell, and nobody else has, ``otherwise`` says so."""
-        self.errors.extend(errors or ([] if self.errors else [otherwise]))
+    def failed(self, errors: list[BaseException], excuse: BaseException) -> None:
+        """One never will be; ``excuse`` says so if nobody has an error to tell."""
+        self.errors.extend(errors)
+        self.excuses.append(excuse)
         self.settled.set()
 
 
@@ -83,14 +89,20 @@ class Duties:
     Args:
         child_failed: Run the hook for a child that died.
         close: Accept nothing more, answer what waits: when all is drained, and in any case at the very end. Idempotent.
+        farewell: Wait, whatever is cancelled, until all that was asked for from here is over.
+        forsake: Do not wait for that: there was no life that it could have been a part of.
         run: Live: return when it is all over. A runner has none, it is nobody's child.
+        attached: Called when it has its place.
         child_gone: Called with the name of each child that is gone.
         childless: Called when the last child is gone.
     """
 
     child_failed: Callable[[WorkerErrorData], Awaitable[None]]
     close: Callable[[], None]
+    farewell: Callable[[], Awaitable[None]]
+    forsake: Callable[[], None]
     run: Callable[[WorkerParams], Awaitable[None]] | None = None
+    attached: Callable[[], None] = lambda: None
     child_gone: Callable[[str], None] = lambda name: None  # noqa: ARG005 - by default, nothing
     childless: Callable[[], None] = lambda: None
 
@@ -213,8 +225,16 @@ class Family:
                 place.bus.unsubscribe(family.inbox)
             raise
         for family in everyone:
-            family.place = place
-            family.lifecycle.attach()
+            family._settle(place)  # noqa: SLF001 - a family may look into its own kind
+
+    def _settle(self, place: Place) -> None:
+        self.place = place
+        observers = place.bus.observers
+        if tell := observers.worker_attached:
+            above = None if self.parent is None or self.parent.is_runner else self.parent.name
+            tell(self.name, above, place.registry.runner_name)
+        self.lifecycle.attach(observers)
+        self._duties.attached()
 
     def _check_child(self, family: Family) -> None:
         if family.lifecycle.is_over:
@@ -228,10 +248,30 @@ class Family:
 
     # -- starting ----------------------------------------------------------------------------------------------------------
 
-    def open(self, nursery: trio.Nursery, params: WorkerParams) -> None:
-        """Children live in this nursery, with these settings."""
-        self.nursery = nursery
-        self.params = params
+    @asynccontextmanager
+    async def household(self, params: WorkerParams) -> AsyncIterator[trio.Nursery]:
+        """The nursery in which it and its children live, with these settings; closed to newcomers when it is being left.
+
+        Raises:
+            RuntimeError: The block was left with a Cancelled although nothing was cancelled.
+        """
+        self.lifecycle.serve()
+        broken = False
+        async with trio.open_nursery() as self.nursery:
+            self.params = params
+            try:
+                yield self.nursery
+            except BaseException:
+                broken = True
+                self.lifecycle.leave(None)
+                raise
+            finally:
+                self._duties.close()
+        if broken:  # the nursery has swallowed it: a Cancelled, but neither our scope's nor that of anything around
+            raise self._stray()
+
+    def _stray(self) -> RuntimeError:
+        return RuntimeError(f"{'runner' if self.is_runner else 'worker'} {self.name!r} raised Cancelled, but nothing was cancelled")
 
     def shut(self) -> None:
         """The nursery is being left: nothing is started there any more."""
@@ -250,29 +290,35 @@ class Family:
             return
         launch = Launch(len(waiting))
         for family in waiting:
-            family.lifecycle.start()
+            family.lifecycle.start(partial(family._started, launch))  # noqa: SLF001 - a family may look into its own kind
             family.inbox.load.add()  # being started is something to do: an end waits for it
             self.nursery.start_soon(self._seat, family, launch, name=f"worker:{family.name}")
+        trouble = f"{self.name!r} could not start its workers"
         try:
             await launch.settled.wait()
-        finally:
-            if launch.missing:
-                with trio.CancelScope(shield=True):  # noqa: ASYNC912 - nobody to wait for is fine
-                    for family in waiting:
-                        self.cancel_child(family, "not all workers given with it could be started")
-                    for family in waiting:
-                        await family.lifecycle.wait_over()  # noqa: ASYNC102 - as trio's nursery waits: without bound
-        if launch.errors:
-            raise flat_group(f"{self.name!r} could not start its workers", launch.errors)
+        except BaseException as error:
+            await self._undo(waiting)  # noqa: ASYNC102 - shielded
+            if launch.errors:  # as from a nursery: what they died of comes out beside the cancellation
+                raise flat_group(trouble, [*launch.errors, error]) from None
+            raise
+        if launch.missing:
+            await self._undo(waiting)
+            raise flat_group(trouble, launch.errors or launch.excuses[:1])
+
+    async def _undo(self, families: Sequence[Family]) -> None:
+        """None of them stays."""
+        with trio.CancelScope(shield=True):  # as trio's nursery waits: without bound
+            for family in families:
+                self.cancel_child(family, "not all workers given with it could be started")
+            for family in families:
+                await family.lifecycle.wait_over()
+
+    def _started(self, launch: Launch) -> None:
+        self.inbox.load.done()
+        launch.ready()
 
     async def _seat(self, child: Family, launch: Launch) -> None:
         """Hold a child's life: the task that owns it, in this worker's nursery."""
-
-        def started() -> None:
-            child.inbox.load.done()
-            launch.ready()
-
-        child.lifecycle.when_ready = started
         run = child._duties.run
         assert run is not None  # noqa: S101 - only workers are adopted
         try:
@@ -316,7 +362,7 @@ class Family:
         try:
             if lifecycle.state is WorkerState.ATTACHED:
                 lifecycle.start()
-            lifecycle.task = trio.lowlevel.current_task()
+            lifecycle.occupy()
             with lifecycle.scope:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 await body()
@@ -355,11 +401,12 @@ class Family:
         try:
             if stray is not None:
                 await trio.lowlevel.checkpoint_if_cancelled()  # raises if something around this worker has caused it
-                lifecycle.errors.append(RuntimeError(f"worker {self.name!r} raised Cancelled, but nothing was cancelled"))
+                lifecycle.blame(self._stray())
         finally:
             for child in list(self.children.values()):
                 child.abandon()  # given, and never started: the seats of all others are empty by now
             self._duties.close()
+            await self._duties.farewell()  # noqa: ASYNC102 - shielded
             self.detach()
             lifecycle.finish()
 
@@ -368,6 +415,7 @@ class Family:
         for family in (*[*self.descendants()][::-1], self):
             family.lifecycle.cancel("never started")
             family._duties.close()  # noqa: SLF001 - a family may look into its own kind
+            family._duties.forsake()  # noqa: SLF001 - as above
             family.detach()
             family.lifecycle.finish()
             if family.parent is not None and family.parent.children.pop(family.name, None) is not None:

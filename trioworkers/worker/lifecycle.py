@@ -7,7 +7,10 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from .._leaves import describe
 from .._transitions import WORKER, WorkerState, advance, allows
+from ..bus.lane import lineage
+from ..observers import NOBODY, Observers
 from .ending import Ending
 
 OVER = (WorkerState.FINISHED, WorkerState.FAILED)
@@ -31,27 +34,38 @@ class Lifecycle:
     ending: Ending | None = attrs.field(default=None, init=False)
     served: bool = attrs.field(default=False, init=False)
     was_ready: bool = attrs.field(default=False, init=False)
-    when_ready: Callable[[], None] | None = attrs.field(default=None, init=False)
-    task: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
+    _when_ready: Callable[[], None] | None = attrs.field(default=None, init=False)
+    _task: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
+    _observers: Observers = attrs.field(default=NOBODY, init=False)
     _ending_begun: trio.Event = attrs.field(factory=trio.Event, init=False)
     _over: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     # -- forward -----------------------------------------------------------------------------------------------------------
 
-    def attach(self) -> None:
-        """It has a name and an inbox."""
+    def attach(self, observers: Observers = NOBODY) -> None:
+        """It has a name and an inbox; from here on there may be observers to tell."""
+        self._observers = observers
         self._step("attach")
 
-    def start(self) -> None:
-        """It gets a task; from here on it is stopped by cancelling that."""
+    def start(self, when_ready: Callable[[], None] | None = None) -> None:
+        """It gets a task; from here on it is stopped by cancelling that. ``when_ready`` is called as soon as it is."""
+        self._when_ready = when_ready
         self._step("start")
+
+    def occupy(self) -> None:
+        """The present task is the one in which it lives."""
+        self._task = trio.lowlevel.current_task()
+
+    def serve(self) -> None:
+        """Its own part of its life begins: nothing an override has around it."""
+        self.served = True
 
     def ready(self) -> None:
         """It can be asked for things."""
         self._step("ready")
         self.was_ready = True
-        if self.when_ready is not None:
-            self.when_ready()
+        if self._when_ready is not None:
+            self._when_ready()
 
     def remember_end(self, ending: Ending) -> bool:
         """Note that it is to end; return whether that is news. It happens when it is ready."""
@@ -76,19 +90,26 @@ class Lifecycle:
         """Its nursery is being left, by whatever scope or error; return whether that is news."""
         if not allows(WORKER, self.state, "cancel"):
             return False
-        self._step("cancel")
         self.reason = reason or self.reason or "cancelled"
+        self._step("cancel")
         self._ending_begun.set()
         return True
 
     def fail(self, errors: list[BaseException], reason: str) -> None:
         """Stop at once, with errors to tell at the end."""
-        self.errors.extend(error for error in errors if not any(error is known for known in self.errors))
+        self.blame(*errors)
         self.cancel(reason)
+
+    def blame(self, *errors: BaseException) -> None:
+        """Errors to tell at the end."""
+        self.errors.extend(error for error in errors if not any(error is known for known in self.errors))
 
     def finish(self) -> None:
         """Nothing of it runs any more."""
-        self._step("fail" if self.errors else "finish")
+        if self.errors:
+            self._step("fail", describe(self.errors[0]))
+        else:
+            self._step("finish")
         self._ending_begun.set()
         self._over.set()
 
@@ -111,11 +132,7 @@ class Lifecycle:
 
     def is_inside(self) -> bool:
         """Whether the present task runs in this worker, or in one below it."""
-        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-        while task is not None and task is not self.task:
-            nursery = task.parent_nursery
-            task = nursery.parent_task if nursery is not None else None
-        return task is not None and not self.is_over
+        return not self.is_over and any(task is self._task for task, _ in lineage())
 
     async def wait_leaving(self) -> None:
         """Wait until it ends, in whatever way."""
@@ -125,5 +142,7 @@ class Lifecycle:
         """Wait until nothing of it runs any more."""
         await self._over.wait()
 
-    def _step(self, event: str) -> None:
-        self.state = advance(WORKER, self.state, event)
+    def _step(self, event: str, why: str | None = None) -> None:
+        old, self.state = self.state, advance(WORKER, self.state, event)
+        if tell := self._observers.worker_state:
+            tell(self.name, old, self.state, why or self.reason)

@@ -55,21 +55,21 @@ class Watches:
         self._asked |= dict.fromkeys(self._methods)
         self._open = True
         for name in self._asked | self._children:
-            self._registry().watch(name, self._ready, self._lost)
+            self._registry().watch(name, self._ready, self._lost, watcher=self._name)
 
     def _add(self, names: tuple[str, ...], to: dict[str, None]) -> None:
         for name in names:
             known = name in self._asked or name in self._children
             to[name] = None
             if self._open and not known:
-                self._registry().watch(name, self._ready, self._lost)
+                self._registry().watch(name, self._ready, self._lost, watcher=self._name)
 
     def watch_roots(self) -> None:
         """Watch the other roots of this runner, if a hook would run for them."""
         wants = self._inbox.hooks.wants
         if not self._roots and (wants("on_worker_ready") or wants("on_worker_lost")):
             self._roots = True
-            self._registry().watch_roots(self._root_ready, self._lost)
+            self._registry().watch_roots(self._root_ready, self._lost, watcher=self._name)
 
     def close(self) -> None:
         """Watch nobody any more."""
@@ -88,7 +88,7 @@ class Watches:
             method = self._methods.get(name)
             calls = (("on_worker_ready", data),) if self._inbox.hooks.wants("on_worker_ready") else ()
             if method is not None or calls:
-                self._inbox.data.put(Showing(methods=() if method is None else ((method, data),), calls=calls))
+                self._inbox.data.put(Showing(methods=() if method is None else ((f"worker_ready:{name}", method, data),), calls=calls))
 
     def _lost(self, data: WorkerLostData) -> None:
         if data.worker_name in self._told:

@@ -1,0 +1,88 @@
+"""How a handler's way out becomes the answer, and what its worker's hooks are shown of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+from job_support import Hand, Log, ask, failure, forever
+from support import Note, settle, within
+from trio.testing import MockClock
+
+from trioworkers import BaseWorker, BusJobCancelMessage, BusJobRequestMessage, JobEvent, LocalBus, handles, job, open_runner
+
+
+async def test_what_is_returned_after_a_stream_by_hand_ends_it(autojump_clock: MockClock) -> None:
+    """A handler that has begun a stream by hand and returns a dict ends the stream with it: it is the response."""
+
+    async def stream(hand: Hand, message: BusJobRequestMessage) -> dict[str, Any]:
+        await hand.send_job_stream_start(message.job_id)
+        await hand.send_job_stream_data(message.job_id, {"n": 1})
+        return {"total": 1}
+
+    async with open_runner(Hand("doer", stream)) as runner, within(1):
+        async with runner.job("doer", name="do") as asked:
+            events = [event async for event in asked]
+        assert events[-1] == JobEvent(JobEvent.STREAM_END, {"total": 1})
+        assert asked.response == {"total": 1}
+        assert await ask(runner, "doer") == {"total": 1}
+
+
+async def test_a_deadline_is_shown_as_a_cancel_of_the_asker(autojump_clock: MockClock) -> None:
+    """``on_job_cancelled`` for a job whose time is over is shown a cancel like any other: from its asker, to its worker."""
+    shown: list[BusJobCancelMessage] = []
+    doer = Hand("doer", forever)
+    doer.add_event_handler("on_job_cancelled", lambda worker, message: shown.append(message))
+    async with open_runner(doer) as runner, within(9):
+        error = await failure(runner, "doer", timeout=2)
+        await settle()
+        (message,) = shown
+        assert (message.source, message.target, message.job_id) == (runner.name, "doer", error.job_id)
+        assert (message.reason, error.reason) == ("timeout", "timeout")
+
+
+async def test_the_hook_for_a_cancelled_job_overtakes_data(autojump_clock: MockClock) -> None:
+    """``on_job_cancelled`` runs in the system lane: it does not wait for a data hook that takes its time."""
+    log: Log = []
+
+    class Busy(Hand):
+        """Takes its time over notes."""
+
+        @handles(Note)
+        async def on_note(self, message: Note) -> None:
+            """Sleep."""
+            await trio.sleep(3)
+            log.append(("note", trio.current_time()))
+
+        async def on_job_cancelled(self, message: BusJobCancelMessage) -> None:
+            """Write it down."""
+            log.append(("cancelled", trio.current_time()))
+
+    asker = BaseWorker("asker")
+    async with open_runner(asker, Busy("doer", forever)) as runner, within(9):
+        job_id = await asker.request_job("doer", name="do")
+        await settle()
+        runner.bus.post(Note(source="test", target="doer"))
+        await trio.sleep(1)
+        await asker.cancel_job_group(job_id)
+        await trio.sleep(3)
+    assert log == [("cancelled", 1), ("note", 3)]
+
+
+async def test_a_cycle_is_named_link_by_link(autojump_clock: MockClock) -> None:
+    """The reason of a job that would wait for itself names each job of the circle with its worker, the refused one last."""
+    ids = iter(range(1, 100))
+
+    class Clerk(BaseWorker):
+        """Asks another clerk, one job at a time."""
+
+        @job(name="ask", sequential=True)
+        async def ask(self, message: BusJobRequestMessage) -> None:
+            """Ask the next on the list."""
+            first, *rest = (message.payload or {})["way"]
+            await ask(self, first, "ask", payload={"way": rest})
+
+    async with open_runner(Clerk("a"), Clerk("b"), bus=LocalBus(new_id=lambda: f"job-{next(ids)}")) as runner, within(9):
+        error = await failure(runner, "a", "ask", payload={"way": ["b", "a"]})
+    assert error.reason is not None
+    assert error.reason.endswith(" would wait for itself: job-1@a -> job-2@b -> job-3@a")

@@ -1,0 +1,37 @@
+"""However often a worker asks to hear of another, the registry holds one watch, and drops it in time."""
+
+from __future__ import annotations
+
+from support import Recorder, settle
+
+from trioworkers import BaseWorker, WorkerRegistry, open_runner
+
+
+def watches(registry: WorkerRegistry) -> dict[str, int]:
+    """Return how many watches a registry holds for each name."""
+    return {name: len(found) for name, found in registry._watches.items()}
+
+
+async def test_a_child_that_was_asked_for_is_watched_once() -> None:
+    """A name that is watched by request, and is a child's, has one watch; it stays when the child goes."""
+    parent = Recorder("parent")
+    async with open_runner(parent) as runner:
+        await parent.watch_workers("child", "child")
+        await parent.add_workers(BaseWorker("child"))
+        await parent.watch_workers("child")
+        assert watches(runner.registry) == {"child": 1}
+        await parent.end_workers("child")
+        await settle()
+        assert watches(runner.registry) == {"child": 1}
+        assert [entry[1:] for entry in parent.log if entry[1] != "activated"] == [("ready", "child"), ("lost", "child")]
+
+
+async def test_a_child_that_is_asked_for_later_is_watched_once() -> None:
+    """A child whose name is asked for when it is there has one watch all the same, and its parent hears of it once."""
+    parent = Recorder("parent")
+    async with open_runner(parent) as runner:
+        await parent.add_workers(BaseWorker("child"))
+        await parent.watch_workers("child")
+        await settle()
+        assert watches(runner.registry) == {"child": 1}
+        assert [entry[1:] for entry in parent.log if entry[1] != "activated"] == [("ready", "child")]
