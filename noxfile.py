@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random  # noqa: TID251 - for which mutants make a sample
+import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import nox
@@ -103,3 +106,34 @@ def build(session: nox.Session) -> None:
     session.install("--force-reinstall", str(wheel))
     session.chdir(dist)
     session.run("python", "-m", "trioworkers", "--version")
+
+
+@nox.session(python=PYTHONS[0])
+def mutation(session: nox.Session) -> None:
+    """What share of the mutants of the bus, the jobs, the registry and the workers the tests kill (`-- 400` for a sample)."""
+    session.install(".", *group("test"), "mutmut==3.8.1", "pytest-timeout>=2.4")
+    place = Path(session.create_tmp()).resolve()
+    shutil.rmtree(place)
+    for folder in ("trioworkers", "tests"):  # a copy: mutmut keeps what it makes, and what it knows, beside the code
+        shutil.copytree(folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy2("pyproject.toml", place)
+    session.chdir(place)
+    session.run("mutmut", "run", "trioworkers._transitions.*")  # makes all mutants, judges two
+    verdicts = mutants(session)
+    size = min(int(session.posargs[0]) if session.posargs else len(verdicts), len(verdicts))
+    chosen = random.Random(size).sample(sorted(verdicts), size)  # noqa: S311 - the same sample each time
+    session.run("mutmut", "run", *(chosen if size < len(verdicts) else ["trioworkers.*"]))
+    verdicts = mutants(session)
+    counts = Counter(verdicts[name] for name in chosen)
+    lost = counts["survived"] + counts["no tests"]
+    session.log(f"{size} mutants: {', '.join(f'{count} {verdict}' for verdict, count in counts.most_common())}")
+    session.log(f"{1 - lost / size:.1%} killed; to look at a survivor: mutmut show NAME, in {place}")
+    for name in sorted(name for name in chosen if verdicts[name] in {"survived", "no tests"}):
+        session.log(f"  {verdicts[name]}: {name}")
+
+
+def mutants(session: nox.Session) -> dict[str, str]:
+    """Return the verdict on each mutant, by its name."""
+    listed = session.run("mutmut", "results", "--all", "true", silent=True)
+    assert isinstance(listed, str)  # noqa: S101 - it is, of a silent run
+    return {name: verdict for name, _, verdict in (line.strip().partition(": ") for line in listed.splitlines()) if verdict}

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import trio
-from job_support import Hand, Log, ask, failure, forever
+from job_support import Hand, Log, ask, drain, failure, forever
 from support import Note, settle, within
 from trio.testing import MockClock
 
-from trioworkers import BaseWorker, BusJobCancelMessage, BusJobRequestMessage, JobEvent, LocalBus, handles, job, open_runner
+from trioworkers import (
+    BaseWorker,
+    BusJobCancelMessage,
+    BusJobRequestMessage,
+    BusJobResponseMessage,
+    JobEvent,
+    JobStatus,
+    LocalBus,
+    handles,
+    job,
+    open_runner,
+)
 
 
 async def test_what_is_returned_after_a_stream_by_hand_ends_it(autojump_clock: MockClock) -> None:
@@ -86,3 +98,28 @@ async def test_a_cycle_is_named_link_by_link(autojump_clock: MockClock) -> None:
         error = await failure(runner, "a", "ask", payload={"way": ["b", "a"]})
     assert error.reason is not None
     assert error.reason.endswith(" would wait for itself: job-1@a -> job-2@b -> job-3@a")
+
+
+async def test_a_reported_error_is_a_text() -> None:
+    """``send_bus_error_message`` refuses what is no text, and says what it wants; nothing is sent."""
+    worker = BaseWorker("worker")
+    async with open_runner(worker) as runner:
+        posted = runner.bus.statistics().posted
+        with pytest.raises(TypeError) as caught:
+            await worker.send_bus_error_message(5)  # type: ignore[arg-type]
+        assert (str(caught.value), runner.bus.statistics().posted) == ("an error must be a str, not 5", posted)
+
+
+async def test_an_id_that_is_somebody_elses_is_refused_with_a_reason(autojump_clock: MockClock) -> None:
+    """A request whose id is that of another asker's job is answered with an error that says so; the job goes on."""
+    doer, asker = Hand("doer", forever), BaseWorker("asker")
+    async with open_runner(doer, asker) as runner, within(9):
+        job_id = await asker.request_job("doer", name="do")
+        await settle()
+        with runner.bus.tap() as messages:
+            for source in ("test", "asker"):
+                runner.bus.post(BusJobRequestMessage(source=source, target="doer", job_id=job_id, job_name="do"))
+            (answer,) = (message for message in drain(messages) if isinstance(message, BusJobResponseMessage))
+        assert (answer.target, answer.status) == ("test", JobStatus.ERROR)
+        assert answer.reason == f"worker 'doer' has a job {job_id!r} of somebody else"
+        assert (list(doer.active_jobs), doer.statistics().answering.strangers) == ([job_id], 2)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from job_support import Hand, Log, boom, echo, failure, forever, nap, tidy
+from job_support import Hand, Log, boom, drain, echo, failure, forever, nap, tidy
 from life_support import own_tasks
 from support import Recorder, settle, within
 from trio.testing import MockClock
@@ -293,6 +293,9 @@ async def test_a_block_that_could_not_be_sent_says_that_all_were_cancelled(autoj
     async with open_runner(asker, Hand("near", forever), Hand("last", forever), bus=Dead()) as runner, within(9):
         runner.registry.register(WorkerRegistryEntry("far"), runner="elsewhere")
         block = asker.job_group("near", "far", "last", name="do")
-        with pytest.raises(ConnectionError, match="the line is dead"):
-            await block.__aenter__()
+        with runner.bus.tap() as messages:
+            with pytest.raises(ConnectionError, match="the line is dead"):
+                await block.__aenter__()
+            cancels = [(message.target, message.reason) for message in drain(messages) if isinstance(message, BusJobCancelMessage)]
+        assert cancels == [("near", "the request could not be sent: ConnectionError: the line is dead")]
         assert block.statuses == dict.fromkeys(("near", "far", "last"), JobStatus.CANCELLED)

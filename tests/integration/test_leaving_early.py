@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 from job_support import Log, drain
-from life_support import state
+from life_support import Slow, state
 from support import settle, within
 from trio.testing import MockClock
 
@@ -125,3 +125,16 @@ async def test_who_is_stopped_because_of_another_is_told(autojump_clock: MockClo
             cancels = {message.target: message.reason for message in drain(messages) if isinstance(message, BusCancelWorkerMessage)}
     assert [str(error) for error in caught.value.exceptions] == ["boom"]
     assert cancels == dict.fromkeys(("ready", "slow"), "not all workers given with it could be started")
+
+
+async def test_a_worker_that_ended_without_a_reason_says_so(autojump_clock: MockClock) -> None:
+    """Who asks a worker that has drained, and was given no reason for its end, is told that none was given."""
+    worker = Slow("worker", down=2)
+    async with open_runner(worker) as runner, within(9):
+        runner.bus.post(BusEndWorkerMessage(source="test", target="worker"))
+        await settle()
+        with runner.bus.tap() as messages:
+            runner.bus.post(BusJobRequestMessage(source="test", target="worker", job_id="1"))
+            reasons = [message.reason for message in drain(messages) if isinstance(message, BusJobResponseMessage)]
+        await worker.wait()
+    assert reasons == ["worker 'worker' has stopped: no reason given"]

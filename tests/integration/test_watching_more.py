@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import trio
+from job_support import drain
 from support import Recorder, settle
 
-from trioworkers import BaseWorker, WorkerRegistry, open_runner
+from trioworkers import BaseWorker, BusWorkerReadyMessage, WorkerRegistry, WorkerRunner, open_runner
 
 
 def watches(registry: WorkerRegistry) -> dict[str, int]:
@@ -35,3 +37,22 @@ async def test_a_child_that_is_asked_for_later_is_watched_once() -> None:
         await settle()
         assert watches(runner.registry) == {"child": 1}
         assert [entry[1:] for entry in parent.log if entry[1] != "activated"] == [("ready", "child")]
+
+
+async def test_the_announcement_says_what_the_registry_knows() -> None:
+    """The message that announces a worker carries all that its entry in the registry says, its time of start included."""
+    parent, child = BaseWorker("parent"), BaseWorker("child", active=False)
+    await parent.add_workers(child)
+    times = iter((5.0, 6.0))
+    runner = WorkerRunner(clock=lambda: next(times))
+    await runner.add_workers(parent)
+    with runner.bus.tap() as messages:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(runner.run)
+            announced = {message.source: message for message in drain(messages) if isinstance(message, BusWorkerReadyMessage)}
+            entries = {name: entry for name in announced if (entry := runner.registry.get(name))}
+            runner.end_nowait()
+    assert {name: (m.runner, m.parent, m.active, m.bridged, m.started_at) for name, m in announced.items()} == {
+        name: (runner.name, entry.parent, entry.active, entry.bridged, entry.started_at) for name, entry in entries.items()
+    }
+    assert {name: entry.started_at for name, entry in entries.items()} == {"child": 5.0, "parent": 6.0}

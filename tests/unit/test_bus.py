@@ -457,6 +457,15 @@ async def test_a_sender_lets_the_others_run() -> None:
     assert len(steps) == 10
 
 
+async def test_on_a_strict_bus_every_send_is_a_schedule_point() -> None:
+    """``strict=True`` keeps trio's own rule: each ``send`` gives the others their turn."""
+    bus = LocalBus(strict=True)
+    with counted_steps() as steps:
+        for _ in range(10):
+            await bus.send(note())
+    assert len(steps) == 10
+
+
 # -- a bounded mailbox ---------------------------------------------------------------------------------------------------
 
 

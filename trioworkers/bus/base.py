@@ -93,6 +93,7 @@ class WorkerBus(ABC):
         mailbox_capacity: How many data messages may wait at one worker before ``send`` to it waits; ``None`` for no bound. A soft
             bound: ``post``, and a ``send`` from inside a lane's hook, ignore it and are counted.
         new_id: Where job ids come from; if left out, from where :func:`sources` says, or from a random prefix and a counter.
+        strict: Whether every ``send`` is a schedule point, as trio's own rule has it, and not one in 32.
 
     Raises:
         TypeError: The capacity is no number.
@@ -101,7 +102,7 @@ class WorkerBus(ABC):
     Reference: WorkerBus.
     """
 
-    def __init__(self, *, mailbox_capacity: float | None = None, new_id: IdSource | None = None) -> None:
+    def __init__(self, *, mailbox_capacity: float | None = None, new_id: IdSource | None = None, strict: bool = False) -> None:
         self._capacity = float("inf") if mailbox_capacity is None else check_seconds(mailbox_capacity, "mailbox_capacity")
         if self._capacity < 1:
             raise ValueError(f"mailbox_capacity must be at least 1 message, not {mailbox_capacity!r}")
@@ -113,6 +114,7 @@ class WorkerBus(ABC):
         self._delivering = False
         self._taps: list[_Tap] = []
         self._waiting: dict[int, SenderWaiting] = {}
+        self._pace = 1 if strict else PACE
         self._sends = 0
         self._posted = self._delivered = self._dead_letters = self._over_capacity = self._tap_losses = 0
 
@@ -198,7 +200,8 @@ class WorkerBus(ABC):
 
             await bus.send(PriceChanged(source="shop", target="till", cents=250))
 
-        Always a cancel point, and a schedule point at least once in 32 sends. If it is cancelled, nothing was sent.
+        Always a cancel point, and a schedule point at least once in 32 sends; each time, if the bus is strict. If it is cancelled,
+        nothing was sent.
 
         Raises:
             TypeError: It is no message.
@@ -214,7 +217,7 @@ class WorkerBus(ABC):
     async def pace(self) -> None:
         """A cancel point, and one time in 32 a schedule point: what every async verb that sends starts with."""
         self._sends += 1
-        if self._sends % PACE:
+        if self._sends % self._pace:
             await trio.lowlevel.checkpoint_if_cancelled()
         else:
             await trio.lowlevel.checkpoint()

@@ -7,17 +7,20 @@ import itertools
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar, final
 
 import attrs
 import trio
 
-from .._leaves import leaves
-from ._weather import Crash, Fault, Weather
+from ._weather import Crash, Weather
 
 T = TypeVar("T")
+Event = Literal["sent", "arrived", "lost"]
+WEATHERS: ContextVar[list[Weather] | None] = ContextVar("WEATHERS", default=None)
+"""Whoever wants to know which faults struck finds here what was opened."""
+
 LATENCY = 0.001
 """How long it takes from node to node, in virtual seconds, if nobody says otherwise."""
 
@@ -41,7 +44,7 @@ class Crossing:
     sender: str
     receiver: str
     what: str
-    event: Literal["sent", "arrived", "lost"]
+    event: Event
     why: str = ""
 
     def __str__(self) -> str:
@@ -119,7 +122,7 @@ class Carrier(Generic[T]):
         weather: What goes wrong.
         latency: How long the way takes, in seconds.
         deliver: Called with sender, receiver and item when it arrives; returns why it is not taken, or ``None``.
-        crash: Called when a node dies.
+        crash: Called when a node dies; returns whether anything was there.
         look: Called whenever a cut begins or ends, and at the moment that it returned the last time.
     """
 
@@ -129,9 +132,11 @@ class Carrier(Generic[T]):
     _crash: Callable[[Crash], bool]
     _look: Callable[[], float] = lambda: math.inf
     log: list[Crossing] = attrs.field(factory=list, init=False)
+    _hosted: list[tuple[str, trio.CancelScope]] = attrs.field(factory=list, init=False)
     _lanes: dict[tuple[str, str], Lane[T]] = attrs.field(factory=dict, init=False)
     _alarm: Alarm = attrs.field(factory=Alarm, init=False)
     _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+    _was_opened: bool = attrs.field(default=False, init=False)
     _context: Context = attrs.field(factory=copy_context, init=False)
 
     @property
@@ -145,24 +150,23 @@ class Carrier(Generic[T]):
 
         What the block raises comes out as it is.
         """
-        if self.is_open or self._lanes:
+        if self._was_opened:
             raise RuntimeError("a network is opened once: make a new one")
+        self._was_opened = True
         own: BaseException | None = None
         try:
-            async with trio.open_nursery() as self._nursery:
-                self.weather.start = trio.current_time()
-                self._context = copy_context()
-                self._start("clock", self._keep_time)
+            async with trio.open_nursery() as nursery:
+                self._begin(nursery)
                 try:
                     yield
                 except BaseException as error:
                     own = error
                     raise
                 finally:
-                    self._nursery.cancel_scope.cancel(reason="the network is closed")
+                    nursery.cancel_scope.cancel(reason="the network is closed")
                     self._nursery = None
         except BaseExceptionGroup as group:
-            if own is None or any(leaf is not own for leaf in group.exceptions):
+            if own is None or any(not (error is own or isinstance(error, trio.Cancelled)) for error in group.exceptions):
                 raise
         if own is not None:
             raise own
@@ -172,7 +176,8 @@ class Carrier(Generic[T]):
         now = trio.current_time()
         fate = self.weather.fate(sender, receiver, key, now)
         parcel = Parcel(item, what, fate.number)
-        self._note(sender, receiver, parcel, "sent", ", ".join(map(str, fate.why)))
+        why = ", ".join(map(str, fate.why))
+        self._note(sender, receiver, parcel, "sent", why if fate.arrives else "")
         lane = self._lane(sender, receiver)
         arrives = fate.arrives and self._may_pass(sender, receiver, parcel)
         due = now + self.latency + fate.held
@@ -181,7 +186,7 @@ class Carrier(Generic[T]):
         elif arrives:
             due = lane.append(parcel, due)
         elif not fate.arrives:
-            self._note(sender, receiver, parcel, "lost", ", ".join(map(str, fate.why)))
+            self._note(sender, receiver, parcel, "lost", why)
         for after in fate.copies:
             lane.put(parcel, due + fate.late + after)
 
@@ -191,14 +196,46 @@ class Carrier(Generic[T]):
         if self._may_pass(sender, receiver, parcel):
             self._lane(sender, receiver).append(parcel, trio.current_time() + self.latency)
 
-    async def live(self, node: str, fn: Callable[[], Awaitable[object]], died: Callable[[], trio.CancelScope]) -> None:
-        raise NotImplementedError
+    async def host(self, node: str, fn: Callable[[], Awaitable[object]]) -> None:
+        """Run ``fn()`` as what lives on a node: a crash cancels it, and when the node is up again, it is called again."""
+        await trio.lowlevel.checkpoint()
+        while (up := self.weather.up_at(node, trio.current_time())) < math.inf:
+            if up > trio.current_time():
+                await trio.sleep_until(up)
+            elif not await self._live(node, fn):
+                return
 
     def poke(self) -> None:
         """Look again: something has changed."""
         self._alarm.poke()
 
     # -- inside ------------------------------------------------------------------------------------------------------------
+
+    def _begin(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._context = copy_context()
+        self.weather.start = trio.current_time()
+        self._start("clock", self._keep_time)
+        weathers = WEATHERS.get()
+        if weathers is not None:
+            weathers.append(self.weather)
+
+    async def _live(self, node: str, fn: Callable[[], Awaitable[object]]) -> bool:
+        """Run it once; return whether it was a crash that ended it."""
+        with trio.CancelScope() as scope:
+            self._hosted.append((node, scope))
+            try:
+                await fn()
+            finally:
+                self._hosted.remove((node, scope))
+        return scope.cancel_called
+
+    def _die(self, crash: Crash) -> None:
+        hosted = [scope for node, scope in self._hosted if node == crash.node]
+        for scope in hosted:
+            scope.cancel(reason=f"node {crash.node!r} has crashed")
+        if self._crash(crash) or hosted:
+            self.weather.strike(crash)
 
     def _lane(self, sender: str, receiver: str) -> Lane[T]:
         lane = self._lanes.get((sender, receiver))
@@ -213,8 +250,9 @@ class Carrier(Generic[T]):
 
     def _arrive(self, sender: str, receiver: str, parcel: Parcel[T]) -> None:
         if self._may_pass(sender, receiver, parcel):
+            place = len(self.log)  # before whatever its arrival causes
             refused = self._deliver(sender, receiver, parcel.item)
-            self._note(sender, receiver, parcel, "arrived" if refused is None else "lost", refused or "")
+            self._note(sender, receiver, parcel, "arrived" if refused is None else "lost", refused or "", place)
 
     def _may_pass(self, sender: str, receiver: str, parcel: Parcel[T]) -> bool:
         fault = self.weather.cut(sender, receiver, trio.current_time())
@@ -223,16 +261,15 @@ class Carrier(Generic[T]):
             self._note(sender, receiver, parcel, "lost", str(fault))
         return fault is None
 
-    def _note(self, sender: str, receiver: str, parcel: Parcel[T], event: Literal["sent", "arrived", "lost"], why: str) -> None:
+    def _note(self, sender: str, receiver: str, parcel: Parcel[T], event: Event, why: str, place: int | None = None) -> None:
         time = trio.current_time() - self.weather.start
-        self.log.append(Crossing(time, parcel.number, sender, receiver, parcel.what, event, why))
+        line = Crossing(time, parcel.number, sender, receiver, parcel.what, event, why)
+        self.log.insert(len(self.log) if place is None else place, line)
 
     async def _keep_time(self) -> None:
         crashes = self.weather.crashes()
         while True:
             now = trio.current_time()
             while crashes and crashes[0][0] <= now:
-                crash = crashes.pop(0)[1]
-                if self._crash(crash):
-                    self.weather.strike(crash)
+                self._die(crashes.pop(0)[1])
             await self._alarm.wait(min(self.weather.next_change(now), self._look()))

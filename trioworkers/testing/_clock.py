@@ -21,18 +21,19 @@ class VirtualClock(trio.abc.Clock):
 
     Args:
         idle_waiters: Whether somebody waits for all tasks to be blocked.
-        base: A clock whose time is the time: one that a program brought along and moves by itself.
+        base: A clock whose time is the time: one that a program brought along and moves by itself. Without one, time starts at 0.
     """
 
     _idle_waiters: Callable[[], bool]
-    base: trio.testing.MockClock = attrs.field(factory=trio.testing.MockClock)
+    _base: trio.testing.MockClock | None = None
+    _time: float = attrs.field(default=0.0, init=False)
 
     def start_clock(self) -> None:
-        """Time starts at 0."""
+        """It needs no start."""
 
     def current_time(self) -> float:
-        """Seconds since the start."""
-        return self.base.current_time()
+        """Virtual seconds."""
+        return self._time if self._base is None else self._base.current_time()
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """See above."""
@@ -41,4 +42,7 @@ class VirtualClock(trio.abc.Clock):
 
     def jump(self, seconds: float) -> None:
         """Let time pass."""
-        self.base.jump(seconds)
+        if self._base is None:
+            self._time += seconds
+        else:
+            self._base.jump(seconds)

@@ -7,6 +7,7 @@ from typing import get_args
 
 import attrs
 
+from .._leaves import leaves
 from ._entropy import Entropy, Threads
 from ._picture import counted, told
 from ._values import an, at_least, one_of, optional_seconds, seconds
@@ -83,6 +84,7 @@ class Failure:
         lines = [
             f"{found}; shrunk to {self.left} in {counted(self.runs, 'run')}:",
             *(f"  {told(switch)}" for switch in self.result.switches),
+            *([] if self.result.switches else ["  nobody need be held"]),
             f"replay: @explore({', '.join(f'{name}={json.dumps(value)}' for name, value in again.items())})",
         ]
         return "\n".join(lines)
@@ -108,6 +110,7 @@ class Exploration:
 
     def check(self) -> None:
         """Raise what the program raised, with the report as a note."""
+        __tracebackhide__ = True
         if self.failure is not None:
             error, report = self.failure.error, self.failure.report()
             if report not in getattr(error, "__notes__", ()):
@@ -115,7 +118,7 @@ class Exploration:
             raise error
 
     def __str__(self) -> str:
-        found = "no failure" if self.failure is None else f"failed: {type(self.failure.error).__name__}"
+        found = "no failure" if self.failure is None else f"failed: {', '.join(kind_of(self.failure.error))}"
         more = ", all there are" if self.exhausted else ""
         return f"{self.name}: {counted(self.examples, 'schedule')}{more}, {self.distinct} distinct, {found}"
 
@@ -123,3 +126,8 @@ class Exploration:
 def preemptions(result: SimResult[object]) -> int:
     """How often somebody was interrupted, in a run with all details."""
     return sum(switch.preempts for switch in result.switches)
+
+
+def kind_of(error: BaseException | None) -> tuple[str, ...]:
+    """What two failures have in common if they are of a kind: the types of what was raised."""
+    return () if error is None else tuple(sorted({type(leaf).__qualname__ for leaf in leaves(error)}))

@@ -3,10 +3,10 @@
 Each turn, trio takes all tasks that are runnable, puts them in some order, and runs each of them for one step. When
 ``_ALLOW_DETERMINISTIC_SCHEDULING`` is set, which trio's own Hypothesis plugin does, that order is a ``shuffle`` by trio's own random
 generator ``_r``. Both names have been there since 2019. So for as long as a simulation lives, ``_r`` is a :class:`_Switch`: on a
-thread that simulates, "shuffle" asks our scheduler, which may also put tasks back into trio's run queue for a later turn; on every
-other thread it is what it was.
+thread that simulates, "shuffle" asks our scheduler, and whoever may not run yet is kept for a later turn; on every other thread it is
+what it was.
 
-Whether this still works is tried out when the package is imported (:func:`choose_hook`). If not, :mod:`._gate` takes over, which needs
+Whether this still works is tried out before the first simulation (:mod:`._choice`). If not, :mod:`._gate` takes over, which needs
 public names only, and costs more.
 """
 
@@ -16,26 +16,26 @@ import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, final
 
 import trio
 
+from ._shared import Shared
+
 Pick = Callable[[Sequence[trio.lowlevel.Task]], Sequence[trio.lowlevel.Task]]
-"""Gets the tasks that are runnable (never none), returns those that take a step in this turn, in their order."""
+"""Gets the tasks that have become runnable, perhaps none; returns those that take a step now, in order; keeps the others in mind."""
 
 
 class Hook(ABC):
-    """A way to decide who runs next, in one run."""
+    """A way to decide who runs next, in one run, on the thread that made it."""
 
-    @property
-    @abstractmethod
-    def instruments(self) -> Sequence[trio.abc.Instrument]:
-        """What the run must be given."""
+    instruments: Sequence[trio.abc.Instrument] = ()
+    """What the run must be given."""
 
     @abstractmethod
     def is_holding(self) -> bool:
-        """Whether a task is runnable although trio does not know it."""
+        """Whether a task is runnable that ``pick`` has not been told of. If trio could tell, it may say no."""
 
     @abstractmethod
     def turn(self, tick: Callable[[], object], pick: Pick) -> None:
@@ -50,6 +50,10 @@ class Hook(ABC):
         """The run is over."""
 
 
+_here = threading.local()
+"""Its ``pick`` is who decides on this thread, if somebody does."""
+
+
 @final
 class _Switch(random.Random):
     """Stands in for trio's generator: on a thread that simulates, a ``pick`` decides; elsewhere it is the plain generator."""
@@ -57,17 +61,14 @@ class _Switch(random.Random):
     def __init__(self, plain: random.Random) -> None:
         super().__init__(0)
         self.plain = plain
-        self.here = threading.local()
 
     def shuffle(self, x: MutableSequence[Any]) -> None:
         """Trio calls this each turn with the tasks that are runnable, and runs what it then finds in ``x``, from the end."""
-        pick: Pick | None = getattr(self.here, "pick", None)
+        pick: Pick | None = getattr(_here, "pick", None)
         if pick is None:
             self.plain.shuffle(x)
-        elif x:
-            chosen = pick(x)
-            _run().GLOBAL_RUN_CONTEXT.runner.runq.extend(task for task in x if task not in chosen)
-            x[:] = reversed(chosen)
+        else:
+            x[:] = reversed(pick(x))
 
     def random(self) -> float:
         """What the plain generator says."""
@@ -78,8 +79,22 @@ class _Switch(random.Random):
         return self.plain.uniform(a, b)
 
 
-def _run() -> Any:
-    return trio._core._run
+def _context() -> Any:
+    return trio._core._run.GLOBAL_RUN_CONTEXT
+
+
+@contextmanager
+def _switched() -> Iterator[None]:
+    run: Any = trio._core._run
+    saved = run._r, run._ALLOW_DETERMINISTIC_SCHEDULING
+    run._r, run._ALLOW_DETERMINISTIC_SCHEDULING = _Switch(run._r), True
+    try:
+        yield
+    finally:
+        run._r, run._ALLOW_DETERMINISTIC_SCHEDULING = saved
+
+
+_SWITCHED = Shared(_switched)
 
 
 @final
@@ -87,56 +102,28 @@ class SwitchHook(Hook):
     """The hook described above.
 
     Raises:
-        AttributeError, TypeError: This trio has no such names.
+        AttributeError: This trio has no such names.
     """
 
-    _lock = threading.Lock()
-    _users = 0
-    _switch: _Switch
-    _saved: tuple[random.Random, bool]
-
     def __init__(self) -> None:
-        cls = SwitchHook
-        with cls._lock:
-            if cls._users == 0:
-                run = _run()
-                cls._saved = run._r, run._ALLOW_DETERMINISTIC_SCHEDULING
-                cls._switch = _Switch(run._r)
-                run._r, run._ALLOW_DETERMINISTIC_SCHEDULING = cls._switch, True
-            cls._users += 1
-
-    def release(self) -> None:
-        """The last one puts back what it found."""
-        cls = SwitchHook
-        with cls._lock:
-            cls._users -= 1
-            if cls._users == 0:
-                run = _run()
-                run._r, run._ALLOW_DETERMINISTIC_SCHEDULING = cls._saved
-
-    @property
-    def instruments(self) -> Sequence[trio.abc.Instrument]:
-        """None."""
-        return ()
+        self._context = _context()
+        self._stack = ExitStack()
+        self._stack.enter_context(_SWITCHED.use())
 
     def is_holding(self) -> bool:
-        """Trio knows all that is runnable."""
-        return False
+        """Look into trio's run queue."""
+        return bool(self._context.runner.runq)
 
     def turn(self, tick: Callable[[], object], pick: Pick) -> None:
-        """Let trio go on by one turn."""
-        with self._picking(pick):
-            tick()
+        """Let trio ask."""
+        _here.pick = pick
+        tick()
 
     def idle_waiters(self) -> bool:
         """Trio has a list of them."""
-        return bool(_run().GLOBAL_RUN_CONTEXT.runner.waiting_for_idle)
+        return bool(self._context.runner.waiting_for_idle)
 
-    @contextmanager
-    def _picking(self, pick: Pick) -> Iterator[None]:
-        here = SwitchHook._switch.here
-        here.pick = pick
-        try:
-            yield
-        finally:
-            here.pick = None
+    def release(self) -> None:
+        """Put everything back."""
+        _here.pick = None
+        self._stack.close()

@@ -32,11 +32,10 @@ class Stretch:
 def stretches(trace: Sequence[Step]) -> Iterator[Stretch]:
     """The trace, with the steps of one task in a row taken together, and without trio's own tasks."""
     known = any(step.place is not None for step in trace)
-    own = [step for step in trace if not is_trios_own(step.label)]
-    last = {step.label: step for step in own}
+    own = (step for step in trace if not is_trios_own(step.label))
     for label, steps in groupby(own, key=lambda step: step.label):
         row = list(steps)
-        yield Stretch(label, row[0].time, len(row), _end(row[-1], is_last=row[-1] is last[label]) if known else "")
+        yield Stretch(label, row[0].time, len(row), _end(row[-1]) if known else "")
 
 
 def is_trios_own(label: str) -> bool:
@@ -76,10 +75,8 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _end(step: Step, *, is_last: bool) -> str:
-    if step.place is not None:
-        return f"waits at {step.place}"
-    return "ends" if is_last else "waits"  # in code of trio's own
+def _end(step: Step) -> str:
+    return "ends" if step.place is None else f"waits at {step.place}"
 
 
 def _plain(text: str) -> str:
@@ -87,4 +84,4 @@ def _plain(text: str) -> str:
     return text.translate(_NOT_PLAIN)
 
 
-_NOT_PLAIN = str.maketrans({"#": "no. ", ";": ",", "<": "(", ">": ")", "\n": " ", "\r": " "})
+_NOT_PLAIN = str.maketrans({"#": " no. ", ";": ",", "<": "(", ">": ")", "\n": " ", "\r": " "})

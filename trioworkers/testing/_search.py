@@ -8,17 +8,16 @@ from typing import Any
 
 import attrs
 
-from .._leaves import leaves
 from .._sources import wall_clock
-from ._findings import Exploration, Failure, Settings, preemptions
+from ._findings import Exploration, Failure, Settings, kind_of, preemptions
 from .errors import NondeterminismError
 from .schedule import Hold, Schedule
 from .shrink import shrink
 from .simulate import SimResult, simulate
 from .strategies import LENGTH, Strategy, exhaustive, strategies
 
-PROOF = 200
-"""So many runs are spent on looking for a failure with fewer preemptions still."""
+PROOF_RUNS, PROOF_STEPS = 200, 5_000
+"""So many runs, or about so many steps, are spent on looking for a failure that is simpler still."""
 
 
 @attrs.define(eq=False)
@@ -88,7 +87,7 @@ class Search:
     def _explain(self, result: SimResult[object], example: int, strategy: Strategy) -> Failure:
         found = self.run(schedule=result.schedule, detail=True)
         before = self._runs
-        final = self.run(schedule=self._fewer_preemptions(self._shrunk(result)), detail=True)
+        final = self.run(schedule=self._simplest(self._shrunk(result)), detail=True)
         kind = type(strategy).__name__.lower()
         if kind_of(final.error) != kind_of(result.error):
             raise NondeterminismError(
@@ -104,24 +103,22 @@ class Search:
             again = self.run(schedule=attrs.evolve(schedule, holds=tuple(holds)))
             return again.schedule.holds if kind_of(again.error) == kind else None
 
-        if schedule.step_cost and kind_of(self.run(schedule=attrs.evolve(schedule, step_cost=0.0)).error) == kind:
-            schedule = attrs.evolve(schedule, step_cost=0.0)
+        for less in ({"step_cost": 0.0}, {"seed": 0}):
+            simpler = attrs.evolve(schedule, **less)
+            if simpler != schedule and kind_of(self.run(schedule=simpler).error) == kind:
+                schedule = simpler
         return attrs.evolve(schedule, holds=tuple(shrink(schedule.holds, fails)))
 
-    def _fewer_preemptions(self, schedule: Schedule) -> Schedule:
-        """Look for another failure of the same kind, with fewer preemptions still."""
+    def _simplest(self, schedule: Schedule) -> Schedule:
+        """Look for another failure of the same kind, with fewer preemptions still, or as many and fewer holds."""
         shrunk = self.run(schedule=schedule, detail=True)
-        most = preemptions(shrunk) - 1
-        for strategy in itertools.islice(exhaustive(most), PROOF if most > 0 else 0):
+        weight = preemptions(shrunk), len(shrunk.schedule.holds)
+        simpler = itertools.takewhile(lambda strategy: strategy.weight < weight, exhaustive(weight[0]))
+        for strategy in itertools.islice(simpler, min(PROOF_RUNS, PROOF_STEPS // shrunk.steps)):
             result = self.run(strategy=strategy, seed=schedule.seed, step_cost=schedule.step_cost, granularity=schedule.granularity)
             if kind_of(result.error) == kind_of(shrunk.error):
                 return result.schedule
         return schedule
-
-
-def kind_of(error: BaseException | None) -> tuple[str, ...]:
-    """What two failures have in common if they are of a kind: the types of what was raised."""
-    return () if error is None else tuple(sorted({type(leaf).__qualname__ for leaf in leaves(error)}))
 
 
 def _course(result: SimResult[object]) -> list[tuple[str, float]]:

@@ -10,17 +10,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import attrs
-from attrs import validators
+
+from .._checks import check_name, check_seconds
+from ._values import Validator, an, at_least, one_of, seconds
 
 Cut = str | tuple[str, str]
 Way = Literal["both", "there", "back"]
 What = Literal["drop", "duplicate", "delay"]
 
-_WAYS: Final = ("both", "there", "back")
-_WHATS: Final = ("drop", "duplicate", "delay")
+WAYS: Final = ("both", "there", "back")
+WHATS: Final = ("drop", "duplicate", "delay")
+
+Role = Literal["number", "count", "job", "time", "length", "cut", "node", "way", "what", "flag"]
+_ROLE: Final = "role"
+NUMBER, COUNT, JOB, TIME, LENGTH, CUT, NODE, WAY, WHAT, FLAG = ({_ROLE: role} for role in get_args(Role))
 
 
 @attrs.frozen
@@ -61,32 +67,23 @@ class Effect:
     again: float | None = None
 
 
-def _check_cut(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    ends = value if isinstance(value, tuple) else (value,)
-    if not (0 < len(ends) <= 2 and all(isinstance(end, str) and end for end in ends)):
+def _check_cut(_: object, attribute: Any, value: Any) -> None:
+    ends = (value, value) if isinstance(value, str) else value
+    if not (isinstance(ends, tuple) and len(ends) == _PAIR and all(isinstance(end, str) and end for end in ends)):
         raise TypeError(f"{attribute.name} must be a node's name or two of them, not {value!r}")
 
 
-def _count() -> Any:
-    return attrs.field(validator=[validators.instance_of(int), validators.ge(0)])
+_PAIR: Final = 2
+_count: Final[Validator] = at_least(0)
+_seconds: Final[Validator] = seconds
 
 
-def _seconds(**how: Any) -> Any:
-    """A time that ends."""
-    return attrs.field(validator=[validators.instance_of((int, float)), validators.ge(0), validators.lt(math.inf)], **how)
+def _length(_: object, attribute: Any, value: Any) -> None:
+    check_seconds(value, attribute.name)
 
 
-def _length(**how: Any) -> Any:
-    """A time that may never end."""
-    return attrs.field(validator=[validators.instance_of((int, float)), validators.ge(0)], **how)
-
-
-def _cut() -> Any:
-    return attrs.field(validator=_check_cut)
-
-
-def _one_of(*values: str) -> Any:
-    return attrs.field(default=values[0], validator=validators.in_(values))
+def _name(_: object, attribute: Any, value: Any) -> None:
+    check_name(value, attribute.name)
 
 
 def _passes(cut: Cut, sender: str, receiver: str, *, one_way: bool = False) -> bool:
@@ -103,6 +100,7 @@ class Fault:
     def effect(self, sight: Sight) -> Effect | None:
         """What it does to this message; ``None`` if it has nothing to do with it."""
         del sight
+        return None
 
     def cuts(self, sender: str, receiver: str, now: float, start: float) -> bool:
         """Whether nothing gets from one node to another now."""
@@ -126,7 +124,7 @@ class Drop(Fault):
         nth: Its number, from 0.
     """
 
-    nth: int = _count()
+    nth: int = attrs.field(validator=_count, metadata=NUMBER)
 
     def effect(self, sight: Sight) -> Effect | None:
         """It is lost."""
@@ -142,8 +140,8 @@ class Duplicate(Fault):
         after: How many seconds after the first time; a copy arrives even if the first one is lost.
     """
 
-    nth: int = _count()
-    after: float = _seconds(default=0.0)
+    nth: int = attrs.field(validator=_count, metadata=NUMBER)
+    after: float = attrs.field(default=0.0, validator=_seconds, metadata=TIME)
 
     def effect(self, sight: Sight) -> Effect | None:
         """It arrives again."""
@@ -159,8 +157,8 @@ class Delay(Fault):
         by: How many seconds.
     """
 
-    nth: int = _count()
-    by: float = _seconds()
+    nth: int = attrs.field(validator=_count, metadata=NUMBER)
+    by: float = attrs.field(validator=_seconds, metadata=TIME)
 
     def effect(self, sight: Sight) -> Effect | None:
         """It is late."""
@@ -178,10 +176,10 @@ class Burst(Fault):
         by: How many seconds later they (or their copies) arrive; nothing to a drop.
     """
 
-    start: int = _count()
-    count: int = _count()
-    what: What = _one_of(*_WHATS)
-    by: float = _seconds(default=0.0)
+    start: int = attrs.field(validator=_count, metadata=NUMBER)
+    count: int = attrs.field(validator=_count, metadata=COUNT)
+    what: What = attrs.field(default="drop", validator=one_of(*WHATS), metadata=WHAT)
+    by: float = attrs.field(default=0.0, validator=_seconds, metadata=TIME)
 
     def effect(self, sight: Sight) -> Effect | None:
         """What happens to each."""
@@ -208,8 +206,8 @@ class DropJob(Fault):
         way: ``"there"``: those of whoever began it. ``"back"``: those to them. ``"both"``: all.
     """
 
-    nth: int = _count()
-    way: Way = _one_of(*_WAYS)
+    nth: int = attrs.field(validator=_count, metadata=JOB)
+    way: Way = attrs.field(default="both", validator=one_of(*WAYS), metadata=WAY)
 
     def effect(self, sight: Sight) -> Effect | None:
         """They are lost."""
@@ -226,9 +224,9 @@ class DuplicateJob(Fault):
         way: ``"there"``: those of whoever began it. ``"back"``: those to them. ``"both"``: all.
     """
 
-    nth: int = _count()
-    after: float = _seconds(default=0.0)
-    way: Way = _one_of(*_WAYS)
+    nth: int = attrs.field(validator=_count, metadata=JOB)
+    after: float = attrs.field(default=0.0, validator=_seconds, metadata=TIME)
+    way: Way = attrs.field(default="both", validator=one_of(*WAYS), metadata=WAY)
 
     def effect(self, sight: Sight) -> Effect | None:
         """They arrive again."""
@@ -245,9 +243,9 @@ class DelayJob(Fault):
         way: ``"there"``: those of whoever began it. ``"back"``: those to them. ``"both"``: all.
     """
 
-    nth: int = _count()
-    by: float = _seconds()
-    way: Way = _one_of(*_WAYS)
+    nth: int = attrs.field(validator=_count, metadata=JOB)
+    by: float = attrs.field(validator=_seconds, metadata=TIME)
+    way: Way = attrs.field(default="both", validator=one_of(*WAYS), metadata=WAY)
 
     def effect(self, sight: Sight) -> Effect | None:
         """They are late."""
@@ -268,10 +266,10 @@ class Slow(Fault):
         by: How many seconds late.
     """
 
-    start: float = _seconds()
-    length: float = _length()
-    cut: Cut = _cut()
-    by: float = _seconds()
+    start: float = attrs.field(validator=_seconds, metadata=TIME)
+    length: float = attrs.field(validator=_length, metadata=LENGTH)
+    cut: Cut = attrs.field(validator=_check_cut, metadata=CUT)
+    by: float = attrs.field(validator=_seconds, metadata=TIME)
 
     def effect(self, sight: Sight) -> Effect | None:
         """It is late, and so is what comes behind it."""
@@ -290,10 +288,10 @@ class Partition(Fault):
         one_way: Only what the node sends (of two: what the first sends to the second) is lost.
     """
 
-    start: float = _seconds()
-    length: float = _length()
-    cut: Cut = _cut()
-    one_way: bool = attrs.field(default=False, validator=validators.instance_of(bool))
+    start: float = attrs.field(validator=_seconds, metadata=TIME)
+    length: float = attrs.field(validator=_length, metadata=LENGTH)
+    cut: Cut = attrs.field(validator=_check_cut, metadata=CUT)
+    one_way: bool = attrs.field(default=False, validator=an(bool), metadata=FLAG)
 
     def cuts(self, sender: str, receiver: str, now: float, start: float) -> bool:
         """Whether it is there now, and this passes it."""
@@ -316,9 +314,9 @@ class Crash(Fault):
         down: For how many seconds it is away; ``inf`` allowed.
     """
 
-    at: float = _seconds()
-    node: str = attrs.field(validator=[validators.instance_of(str), validators.min_len(1)])
-    down: float = _length(default=math.inf)
+    at: float = attrs.field(validator=_seconds, metadata=TIME)
+    node: str = attrs.field(validator=_name, metadata=NODE)
+    down: float = attrs.field(default=math.inf, validator=_length, metadata=LENGTH)
 
     def cuts(self, sender: str, receiver: str, now: float, start: float) -> bool:
         """Whether one of the two is down now."""
@@ -329,6 +327,18 @@ class Crash(Fault):
         """From when to when it is down."""
         begin = start + self.at
         return begin, begin + self.down
+
+
+KINDS: Final[tuple[type[Fault], ...]] = (Drop, DropJob, Delay, DelayJob, Duplicate, DuplicateJob, Burst, Partition, Slow, Crash)
+"""The kinds of faults, simple ones first."""
+
+TIMES: Final = (0.0, 0.001, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Seconds, of all sizes: mishaps that have to come together do so more often if there are few moments to choose from."""
+
+
+def roles(kind: type[Fault]) -> dict[str, Role]:
+    """What each field of a kind of fault means, so that somebody can draw one."""
+    return {field.name: field.metadata[_ROLE] for field in attrs.fields(kind)}
 
 
 # -- what a plan means ---------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from functools import partial, update_wrapper, wraps
+from functools import partial, wraps
 from inspect import iscoroutinefunction
 from typing import Any, ParamSpec
 
@@ -12,10 +12,10 @@ from ._entropy import Entropy, Threads
 from ._findings import Exploration as Exploration
 from ._findings import Failure as Failure
 from ._findings import Settings as Settings
+from ._findings import kind_of as kind_of
 from ._search import Search
-from ._search import kind_of as kind_of
 from .schedule import Granularity, Schedule
-from .simulate import STEP_COST
+from .simulate import STEP_COST, name_of
 from .strategies import Name
 from .world import MAX_STEPS
 
@@ -49,7 +49,7 @@ def explore(
                 nursery.start_soon(consumer)
                 nursery.start_soon(producer)
 
-    It goes with pytest (fixtures included, sync ones), with ``unittest`` (on a function), and inside of Hypothesis' ``@given``.
+    It goes with pytest (fixtures included, sync ones), with ``unittest``, and inside of Hypothesis' ``@given``.
     When a schedule makes the test fail it is shrunk, and what the test raised is raised with a note: who was held where while whom
     ran, and a ``replay=`` to paste.
 
@@ -93,7 +93,7 @@ def explore(
         @wraps(test)
         def explored(*args: P.args, **options: P.kwargs) -> None:
             __tracebackhide__ = True
-            _explored(update_wrapper(partial(test, *args, **options), test), settings, schedule).check()
+            _explored(partial(test, *args, **options), settings, schedule).check()
 
         return explored
 
@@ -111,11 +111,11 @@ def search(async_fn: Callable[..., Awaitable[object]], *args: Any, settings: Set
     Raises:
         NondeterminismError: Two equal runs differed, or it asked for something no seed decides.
     """
-    return _explored(update_wrapper(partial(async_fn, *args), async_fn), settings or Settings(), None)
+    return _explored(partial(async_fn, *args), settings or Settings(), None)
 
 
 def _explored(program: Callable[[], Awaitable[object]], settings: Settings, schedule: Schedule | None) -> Exploration:
-    search = Search(program, str(getattr(program, "__name__", program)), settings)
+    search = Search(program, name_of(program), settings)
     exploration = search.search() if schedule is None else search.replay(schedule)
     listener = LISTENER.get()
     if listener is not None:

@@ -2,34 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
-from .._decorators import collect, job
-from ..errors import JobFailed, WorkersError
-from ..jobs import DEFERRED
+from .._decorators import collect, handles, job
+from ..errors import JobError, JobFailed, WorkersError, WorkerStateError
+from ..jobs import DEFERRED, JobContext
 from ..messages import (
     BusActivateWorkerMessage,
     BusDataMessage,
     BusDeactivateWorkerMessage,
     BusJobRequestMessage,
+    BusJobResponseMessage,
+    BusJobUpdateMessage,
     BusMessage,
     BusSystemMessage,
 )
 from ..runner import WorkerRunner
-from ..types import JobStatus
+from ..types import JobEvent, JobGroupResponse, JobStatus, WorkerErrorData, WorkerLostData, WorkerReadyData
 from ..worker import BaseWorker
 from .check import Verdict, check_system
 from .promises import BrokenPromiseError, Promises
-from .system import System, operation
+from .system import Operation, System, operation
 from .world import Handle, World
 
+T = TypeVar("T")
 MakeRunner = Callable[[], WorkerRunner] | Callable[[], Awaitable[WorkerRunner]]
 SCRIPTS = ("return", "nap", "raise", "fail", "defer", "forever", "ask", "swallow")
 """What the jobs of a :class:`Puppet` can be told to do, in ``payload["do"]``."""
+ENDS: Mapping[str, Sequence[JobStatus]] = {
+    "return": (JobStatus.COMPLETED,),
+    "nap": (JobStatus.COMPLETED,),
+    "swallow": (JobStatus.COMPLETED,),
+    "raise": (JobStatus.ERROR,),
+    "fail": (JobStatus.FAILED,),
+    "defer": (),
+    "forever": (),
+}
+"""How a job of a :class:`Puppet` may end that is neither cancelled nor answered by somebody else; left out: in any way."""
+MANNERS = ("", "slow", "fail")
+"""How a :class:`Puppet` can start."""
+ANSWER = {"answered": True}
+"""What is answered in a job's place."""
+PIECES = 70
+"""More than a window, and more than a batch."""
 
 
 class PlantedError(Exception):
@@ -45,7 +66,28 @@ class Bell(BusSystemMessage):
 
 
 class Puppet(BaseWorker):
-    """A worker whose jobs do what their payload says: see :data:`SCRIPTS`."""
+    """A worker whose jobs do what their payload says: see :data:`SCRIPTS`. It hears of everything, and takes a moment over much.
+
+    Args:
+        name: Its name.
+        manner: How it starts: one of :data:`MANNERS`.
+    """
+
+    def __init__(self, name: str, manner: str = "") -> None:
+        super().__init__(name)
+        self.manner = manner
+        self.playing: dict[str, None] = {}
+
+    async def start(self) -> None:
+        """Take its time over it, or fail."""
+        match self.manner:
+            case "slow":
+                await trio.sleep(0.5)
+            case "fail":
+                raise PlantedError(f"planted in the start of {self.name!r}")
+            case _:
+                pass
+        await super().start()
 
     async def on_bus_message(self, message: BusMessage) -> None:
         """Take a moment over each."""
@@ -61,26 +103,62 @@ class Puppet(BaseWorker):
         """Take a moment."""
         await trio.lowlevel.checkpoint()
 
+    async def on_worker_ready(self, data: WorkerReadyData) -> None:
+        """Hear of it."""
+
+    async def on_worker_lost(self, data: WorkerLostData) -> None:
+        """Hear of it."""
+
+    async def on_worker_failed(self, data: WorkerErrorData) -> None:
+        """Take a moment over a child's error."""
+        del data
+        await trio.lowlevel.checkpoint()
+
+    async def on_job_update(self, message: BusJobUpdateMessage) -> None:
+        """Hear of it."""
+
+    async def on_job_completed(self, result: JobGroupResponse) -> None:
+        """Hear of it."""
+
+    async def on_job_error(self, message: BusJobResponseMessage) -> None:
+        """Hear of it."""
+
+    @handles(Bell)
+    async def ring(self, message: Bell) -> None:
+        """Hear of it."""
+
     @job
     async def work(self, message: BusJobRequestMessage) -> object:
         """Any number at a time."""
-        return await self._play(message)
+        with self._on_stage(message):
+            return await self._play(message)
 
     @job(sequential=True)
     async def queue(self, message: BusJobRequestMessage) -> object:
         """One at a time."""
-        return await self._play(message)
+        with self._on_stage(message):
+            return await self._play(message)
 
     @job
     async def stream(self, message: BusJobRequestMessage) -> AsyncIterator[dict[str, Any]]:
         """A few pieces, more than its asker takes at once."""
-        for number in range(70):
-            yield {"number": number}
-        await self._play(message)
+        with self._on_stage(message):
+            for number in range(PIECES):
+                yield {"number": number}
+            await self._play(message)
+
+    @contextmanager
+    def _on_stage(self, message: BusJobRequestMessage) -> Iterator[None]:
+        self.playing[message.job_id] = None
+        try:
+            yield
+        finally:
+            del self.playing[message.job_id]
 
     async def _play(self, message: BusJobRequestMessage) -> object:
+        payload = message.payload
         await self.send_job_update(message.job_id, {"begun": True})
-        match message.payload.get("do"):
+        match payload.get("do" if payload.get("only") in {None, self.name} else "else"):
             case "nap":
                 await trio.sleep(0.5)
             case "raise":
@@ -92,12 +170,12 @@ class Puppet(BaseWorker):
             case "forever":
                 await trio.sleep_forever()
             case "ask":
-                async with self.job(message.payload["whom"], name="queue", timeout=1) as asked:
+                await trio.sleep(0.25)
+                async with self.job(payload["whom"], name="queue", timeout=1) as asked:
                     pass
                 return asked.response
             case "swallow":
-                with trio.CancelScope(shield=True):
-                    await trio.sleep(0.25)
+                await _sleep_soundly()
             case _:
                 pass
         return {"done": True}
@@ -125,8 +203,10 @@ class LifecycleSystem(System):
     expected: tuple[type[Exception], ...] = (WorkersError, PlantedError)
     finishes = False
     scripts: Sequence[str] = SCRIPTS
-    uses: Sequence[str] = ("wait", "iterate", "cancel", "fail")
+    uses: Sequence[str] = ("wait", "iterate", "late", "peek", "cancel", "fail", "shield")
     timeouts: Sequence[float | None] = (None, 0.25, 0.5, 2.0)
+    may_shield: bool = False
+    """Whether both askers and handlers shield themselves, so that a deadline may pass unheard."""
 
     runner: WorkerRunner
     promises: Promises
@@ -147,13 +227,16 @@ class LifecycleSystem(System):
         self.spare = tuple(spare)
         self.names: Sequence[str] = (*(names if names is not None else names_of(make_runner)), *spare)
         self.owners: Sequence[str] = ("", *self.names)
+        self._verbs: Sequence[str] | None = None
 
     # -- a life ------------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Build the runner, and run it."""
         self.runner = _built(self.world, self._make_runner)
-        self.promises = Promises(self.runner, shutdown_timeout=self._shutdown_timeout)
+        self.knocks = 0
+        self.answered: dict[tuple[str, str], None] = {}
+        self.promises = Promises(self.runner, shutdown_timeout=self._shutdown_timeout, may_shield=self.may_shield)
         self.running = self.world.spawn(partial(self.runner.run, auto_end=False), name="runner")
 
     def watch(self) -> None:
@@ -175,7 +258,7 @@ class LifecycleSystem(System):
         """End, and when that takes too long, cancel."""
         self.runner.end_nowait("it is over")
         self.world.advance(5.0)
-        self.check()
+        self.check_rest()
         self.runner.cancel_nowait("it is really over")
         self.world.advance(30.0)
 
@@ -189,6 +272,25 @@ class LifecycleSystem(System):
                 raise self.running.error
         except* self.expected:
             pass
+
+    # -- what is drawn -----------------------------------------------------------------------------------------------------
+
+    def draw(self, rng: random.Random, number: int) -> Operation:
+        """One operation. Each world draws from a part of all there is, so that what is there meets more often.
+
+        (The idea: Groce et al., "Swarm testing", ISSTA 2012.)
+        """
+        if number == 1:
+            for attribute in ("names", "scripts", "uses", "timeouts"):
+                setattr(self, attribute, _some(rng, getattr(self, attribute)))
+            self.owners = ("", *self.names)
+            self._verbs = _some(rng, [*super().weights()])
+        return super().draw(rng, number)
+
+    def weights(self) -> Mapping[str, int]:
+        """The operations and how often each is drawn, compared to the others."""
+        weights = super().weights()
+        return weights if self._verbs is None else {verb: weights[verb] for verb in self._verbs}
 
     # -- what can be done --------------------------------------------------------------------------------------------------
 
@@ -211,21 +313,28 @@ class LifecycleSystem(System):
         """What a worker can be asked for."""
         return [*collect(type(self.worker(name))).jobs]
 
-    @operation("spare", "owners", weight=2)
-    async def add(self, name: str, owner: str) -> None:
+    @operation("spare", "owners", MANNERS, weight=2)
+    async def add(self, name: str, owner: str, manner: str = "") -> None:
         """Add a worker to another, or to the runner."""
         worker = self._make_worker(name)
+        if isinstance(worker, Puppet):
+            worker.manner = manner
         await (self.worker(owner).add_workers(worker) if owner else self.runner.add_workers(worker))
 
-    @operation("names", weight=2)
-    async def activate(self, name: str) -> None:
-        """Activate a worker."""
-        self._post(BusActivateWorkerMessage(source=self.runner.name, target=name))
+    @operation("names", range(3), weight=2)
+    async def activate(self, name: str, number: int = 0) -> None:
+        """Activate a worker, with arguments or without."""
+        self._post(BusActivateWorkerMessage(source=self.runner.name, target=name, args={"number": number} if number else None))
 
     @operation("names")
     async def deactivate(self, name: str) -> None:
         """Deactivate a worker."""
         self._post(BusDeactivateWorkerMessage(source=self.runner.name, target=name))
+
+    @operation("names", "names")
+    async def watch_worker(self, watcher: str, name: str) -> None:
+        """Watch a worker, whether it is there or not."""
+        await self.worker(watcher).watch_workers(name)
 
     @operation("names", range(3), "scripts", "uses", "timeouts", weight=6)
     async def request(self, name: str, which: int, script: str, use: str, timeout: float | None) -> None:
@@ -237,20 +346,44 @@ class LifecycleSystem(System):
         """Ask a worker for a job, from another."""
         await self._ask(self.worker(asker), name, which, script, use, timeout)
 
-    @operation("names", "names", "scripts", [True, False], weight=2)
-    async def ask_group(self, one: str, other: str, script: str, cancel_on_error: bool) -> None:
-        """Ask two workers at once."""
+    @operation("names", "names", range(3), "scripts", "timeouts", weight=2)
+    async def order(self, asker: str, name: str, which: int, script: str, timeout: float | None) -> None:
+        """Ask a worker for a job, from another, and do not wait for it."""
+        await self.worker(asker).request_job(name, name=self.job_name(name, which), payload=self.payload(script), timeout=timeout)
+
+    @operation("names", "names", "scripts", [True, False], "owners", weight=2)
+    async def ask_group(self, one: str, other: str, script: str, cancel_on_error: bool, asker: str = "") -> None:
+        """Ask two workers at once; the other one takes its time."""
         names = dict.fromkeys((one, other))
-        payload = self.payload(script)
-        async with self.runner.job_group(*names, name="work", payload=payload, timeout=2, cancel_on_error=cancel_on_error):
+        payload = {**self.payload(script), "only": one, "else": "nap"}
+        source = self.worker(asker) if asker else self.runner
+        async with source.job_group(*names, name="work", payload=payload, timeout=2, cancel_on_error=cancel_on_error):
             pass
+
+    @operation("names", range(3), "scripts", range(1, 3))
+    async def knock(self, name: str, which: int, script: str, times: int) -> None:
+        """Post a request by hand, whether somebody is ready or not, perhaps a doubled one; nobody waits for the answer."""
+        self.knocks += 1
+        job_id = f"knock-{self.knocks}"
+        for _ in range(times):
+            self._post(
+                BusJobRequestMessage(
+                    source=self.runner.name,
+                    target=name,
+                    job_id=job_id,
+                    job_name=self.job_name(name, which),
+                    payload=self.payload(script),
+                    timeout=2,
+                )
+            )
 
     @operation("names", weight=2)
     async def answer(self, name: str) -> None:
         """Answer whatever is open at a worker, in its place."""
         worker = self.worker(name)
         for job_id in [*worker.active_jobs]:
-            worker.send_job_response_nowait(job_id, {"answered": True}, status=JobStatus.COMPLETED)
+            self.answered[name, job_id] = None
+            worker.send_job_response_nowait(job_id, ANSWER, status=JobStatus.COMPLETED)
 
     @operation("names")
     async def cancel_jobs(self, name: str) -> None:
@@ -266,6 +399,17 @@ class LifecycleSystem(System):
             self._post(Note(source=source, target=target or None))
             self._post(Bell(source=source, target=target or None))
             await trio.lowlevel.checkpoint()
+
+    @operation("names", "names")
+    async def flood(self, source: str, target: str) -> None:
+        """Send more messages at once than a lane takes up in one go."""
+        for _ in range(PIECES):
+            self._post(Bell(source=source, target=target))
+
+    @operation("names")
+    async def report(self, name: str) -> None:
+        """Report an error that nobody dies of."""
+        await self.worker(name).send_bus_error_message("planted")
 
     @operation("names", weight=2)
     async def stop_worker(self, name: str) -> None:
@@ -291,6 +435,11 @@ class LifecycleSystem(System):
         """End everything, or cancel it."""
         await (self.runner.cancel("a client says so") if at_once else self.runner.end("a client says so"))
 
+    def job_name(self, name: str, which: int) -> str | None:
+        """One of the jobs that a worker can be asked for."""
+        jobs = self.jobs(name) or [""]
+        return jobs[which % len(jobs)] or None
+
     async def _ask(
         self,
         asker: WorkerRunner | BaseWorker,
@@ -300,15 +449,59 @@ class LifecycleSystem(System):
         use: str,
         timeout: float | None,
     ) -> None:
-        jobs = self.jobs(name) or [""]
-        context = asker.job(name, name=jobs[which % len(jobs)] or None, payload=self.payload(script), timeout=timeout)
-        with trio.move_on_after(0.25 if use == "cancel" else float("inf")):
-            async with context:
-                if use == "iterate":
-                    async for _ in context:
-                        pass
-                if use == "fail":
-                    raise PlantedError("planted in a body")
+        job_name = self.job_name(name, which)
+        context = asker.job(name, name=job_name, payload=self.payload(script), timeout=timeout)
+        try:
+            with trio.move_on_after(0.25 if use == "cancel" else float("inf")):
+                async with context:
+                    await self._use(context, use, script)
+                self._see(name, job_name, script, JobStatus.COMPLETED, context.response)
+        except JobError as error:
+            self._see(name, job_name, script, error.status, error.response)
+            raise
+        finally:
+            self._see_left(name, context)
+
+    async def _use(self, context: JobContext, use: str, script: str) -> None:
+        match use:
+            case "iterate":
+                self._see_events([event async for event in context])
+            case "late":
+                await trio.sleep(0.25)
+                self._see_events([event async for event in context])
+            case "peek":
+                async for _ in context:
+                    break
+            case "fail":
+                raise PlantedError("planted in a body")
+            case "shield":
+                if script != "swallow":  # or nobody would hear of its deadline
+                    await _sleep_soundly()
+            case _:
+                pass
+
+    @staticmethod
+    def _see_events(events: Sequence[JobEvent]) -> None:
+        """B5: the pieces of a puppet's stream come from the first on, none is left out."""
+        numbers = [event.data.get("number") for event in events if event.type == JobEvent.STREAM_DATA and event.data is not None]
+        if numbers != [*range(len(numbers))]:
+            raise BrokenPromiseError(f"B5: a stream was iterated over, and these pieces came: {numbers}")
+
+    def _see(self, name: str, job_name: str | None, script: str, status: JobStatus, response: dict[str, Any] | None) -> None:
+        """J1: how a puppet's job ends is what it was told to do, unless somebody else has answered or stopped it."""
+        if not isinstance(self.runner.get_worker(name), Puppet) or status is JobStatus.CANCELLED or response == ANSWER:
+            return
+        due = (JobStatus.COMPLETED,) if job_name == "stream" and script == "defer" else ENDS.get(script, tuple(JobStatus))
+        if status not in due:
+            raise BrokenPromiseError(f"J1: {job_name} on {name!r} was to {script}, and is {status}: {response}")
+
+    def _see_left(self, name: str, context: JobContext) -> None:
+        """J2: when its block is left, a puppet's handler is gone, unless somebody else has answered for it."""
+        worker = self.runner.get_worker(name)
+        with suppress(WorkerStateError):  # it was never entered, and has no id
+            job_id = context.job_id
+            if isinstance(worker, Puppet) and job_id in worker.playing and (name, job_id) not in self.answered:
+                raise BrokenPromiseError(f"J2: the block of {job_id} is left, and its handler plays on {name!r}")
 
     def _post(self, message: BusMessage) -> None:
         self.runner.bus.post(message)
@@ -369,6 +562,17 @@ def _built(world: World, make_runner: MakeRunner) -> WorkerRunner:
         return made if isinstance(made, WorkerRunner) else await made
 
     return world.run(build)
+
+
+def _some(rng: random.Random, values: Sequence[T]) -> Sequence[T]:
+    """Some of them, in the same order; at least one."""
+    chosen = rng.sample(range(len(values)), rng.randint(1, len(values)))
+    return [values[place] for place in sorted(chosen)]
+
+
+async def _sleep_soundly() -> None:
+    with trio.CancelScope(shield=True):
+        await trio.sleep(1)
 
 
 async def _crash(worker: BaseWorker, message: BusMessage) -> None:

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from inspect import signature
 from typing import Any, ClassVar
 
 from hypothesis import settings as Settings  # noqa: N812 - it is a class
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    INITIALIZE_RULE_MARKER,
+    INVARIANT_MARKER,
+    RULE_MARKER,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from ..runner import WorkerRunner
 from ..worker import BaseWorker
 from .errors import VacuousError
 from .lifecycle import LifecycleSystem, MakeRunner, Puppet, names_of, puppet_theatre
 from .strategies import Pct, Pos, Strategy, Uniform
-from .system import Operation
+from .system import Mark, Operation
 from .world import World
 
+MUST = ("delivered", "accepted", "decided completed", "finished")
+"""What must have happened in a machine's life."""
+
+OFTEN = 50
+"""So many times each rule is expected to have come before one that never came makes a check vacuous."""
+
 _KINDS: tuple[Callable[[int], Strategy], ...] = (Pos, Uniform, Pct)
+_TIME = ("step", "settle", "advance")
+_GENERATED = "_trioworkers_generated"
+_RESERVED = ("self", "steps", "target", "targets")
 
 
 def _of(attribute: str) -> st.SearchStrategy[Any]:
     """One of what the system of the running machine says."""
 
     def choose(machine: LifecycleMachine) -> st.SearchStrategy[Any]:
-        return st.sampled_from(list(getattr(machine.system, attribute)))
+        return machine.one_of(attribute)
 
     return st.runner().flatmap(choose)
 
@@ -45,31 +66,50 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     ::
 
+        class Teamwork(LifecycleSystem):
+            @operation("names", "names")
+            async def hand_over(self, one, other):
+                await self.worker(one).activate_worker(other, deactivate_self=True)
+
         class MyTeam(LifecycleMachine):
+            system_class = Teamwork             # each of its operations is a rule
+
             async def make_runner(self):
                 runner = WorkerRunner()
                 await runner.add_workers(Planner("planner"), Coder("coder"))
                 return runner
 
             @rule(name=names, steps=steps)
-            def hand_over(self, name, steps):
-                self.do("hand_over", name, steps=steps)     # an operation of your LifecycleSystem
+            def greet(self, name, steps):
+                self.do(self.worker(name).send_bus_message, Greeting(source="me", target=name), steps=steps)
 
             @invariant()
             def the_budget_is_kept(self):
-                assert self.worker("planner").budget >= 0
+                assert all(worker.budget >= 0 for worker in self.runner.workers)
 
         def test_my_team():
             check_machine(MyTeam)
 
-    A rule starts an operation as a client's task and lets ``steps`` steps be taken; it is done when the schedule says so. When an
-    example is over, everything is ended, then cancelled, and nothing may be left.
+    A rule starts an operation as a client's task and lets ``steps`` steps be taken; it is done when the schedule says so. Every
+    operation of ``system_class`` is such a rule, unless the class has a rule of that name. When an example is over, everything is
+    ended, then cancelled, and nothing may be left.
+
+    Raises:
+        TypeError: When a subclass is made: it overrides a rule, or an invariant, without decorating it; or an operation has a name
+            that is taken.
     """
 
     system_class: ClassVar[type[LifecycleSystem]] = LifecycleSystem
+    """What is tested, and what can be done to it."""
+
     shutdown_timeout: ClassVar[float] = float("inf")
+    """The runner's, seconds, to see that an end is no later."""
+
     tally: ClassVar[Counter[str]] = Counter()
+    """How often what has happened."""
+
     _names: ClassVar[Sequence[str] | None] = None
+    _known: ClassVar[dict[str, tuple[list[Any], st.SearchStrategy[Any]]]] = {}
 
     world: World
     system: LifecycleSystem
@@ -79,9 +119,11 @@ class LifecycleMachine(RuleBasedStateMachine):
         super().__init_subclass__(**options)
         cls.tally = Counter()
         cls._names = None
+        cls._known = {}
         lost = [name for name in vars(cls) if _is_rule(_inherited(cls, name)) and not _is_rule(vars(cls)[name])]
         if lost:
             raise TypeError(f"{cls.__name__}.{lost[0]} overrides a rule and is none: decorate it with @rule, or choose another name")
+        _add_rules(cls)
 
     # -- to override -------------------------------------------------------------------------------------------------------
 
@@ -98,26 +140,29 @@ class LifecycleMachine(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 2**16), step_cost=st.sampled_from([0.0, 1 / 128]))
     def begin(self, seed: int, step_cost: float) -> None:
         """A world under a schedule of its own."""
+        self._number = 0
+        self._seen: object = None
+        self._outer = sys.exc_info()[1]
         cls = type(self)
         make: MakeRunner = self.make_runner
         if cls._names is None:
             cls._names = names_of(make)
-        self._number = 0
-        self.world = World(seed, strategy=_KINDS[seed % len(_KINDS)](seed), step_cost=step_cost)
         self.system = self.system_class(make, make_worker=self.make_worker, shutdown_timeout=self.shutdown_timeout, names=cls._names)
+        self.world = World(seed, strategy=_KINDS[seed % len(_KINDS)](seed), step_cost=step_cost)
         self.system.open(self.world)
 
-    def do(self, verb: str, *args: Any, steps: int = 0) -> None:
-        """Have a client do an operation, and let some steps be taken.
+    def do(self, what: str | Callable[..., Awaitable[object]], *args: Any, steps: int = 0) -> None:
+        """Have a client do something, and let some steps be taken.
 
         Args:
-            verb: An operation of the system.
+            what: An operation of the system; or an async function, of which the client's task has its name.
             args: Its arguments.
             steps: How many.
         """
+        verb, by = (what, None) if isinstance(what, str) else (str(getattr(what, "__name__", "client")), what)
         self._number += 1
         self.tally[verb] += 1
-        self.system.do(Operation(self._number, verb, args))
+        self.system.do(Operation(self._number, verb, args), by)
         self.world.steps(steps)
 
     @property
@@ -129,21 +174,46 @@ class LifecycleMachine(RuleBasedStateMachine):
         """The worker of that name; see :meth:`LifecycleSystem.worker`."""
         return self.system.worker(name)
 
+    def one_of(self, attribute: str) -> st.SearchStrategy[Any]:
+        """One of the values that an attribute of the system holds."""
+        values = list(getattr(self.system, attribute))
+        known = self._known.get(attribute)
+        if known is None or known[0] != values:
+            known = self._known[attribute] = values, st.sampled_from(values)
+        return known[1]
+
     def teardown(self) -> None:
-        """End everything; nothing may be left."""
+        """End everything; nothing may be left. After a failure, only the world is closed, so that nothing hides what failed."""
         if not hasattr(self, "world"):
             return
-        with self.world:
-            if not self.system.promises.failed:
-                self.system.stop()
-                self.system.see_done()
-                self.system.check_over()
-        self.tally.update(self.system.promises.tally)
+        if sys.exc_info()[1] is not self._outer:
+            self.world.after_turn = _nothing
+            with suppress(Exception):
+                self.world.close()
+            return
+        try:
+            with self.world:
+                self._take_down()
+        finally:
+            self.tally.update(self.system.promises.tally)
+
+    def _take_down(self) -> None:
+        try:
+            self.system.stop()
+            self.world.settle()
+            self.system.complain()
+            self.system.see_done()
+            self.system.check_over()
+            self.system.see_gone()
+        finally:
+            self.world.after_turn = _nothing
 
     @invariant()
     def the_promises_are_kept(self) -> None:
         """L1 to R2, and nothing that was not to be expected was raised."""
-        if hasattr(self, "system"):
+        seen = self.world.turns, self.world.now, self.system.promises.tally.total()
+        if seen != self._seen:
+            self._seen = seen
             self.system.check()
             self.system.complain()
 
@@ -169,101 +239,90 @@ class LifecycleMachine(RuleBasedStateMachine):
         self.world.advance(seconds)
         self.system.check_rest()
 
-    # -- workers -----------------------------------------------------------------------------------------------------------
-
-    @rule(name=spare, owner=owners, steps=steps)
-    def add(self, name: str, owner: str, steps: int) -> None:
-        """Add a worker."""
-        self.do("add", name, owner, steps=steps)
-
-    @rule(name=names, steps=steps)
-    def activate(self, name: str, steps: int) -> None:
-        """Activate a worker."""
-        self.do("activate", name, steps=steps)
-
-    @rule(name=names, steps=steps)
-    def deactivate(self, name: str, steps: int) -> None:
-        """Deactivate a worker."""
-        self.do("deactivate", name, steps=steps)
-
-    @rule(name=names, steps=steps)
-    def stop_worker(self, name: str, steps: int) -> None:
-        """Stop a worker."""
-        self.do("stop_worker", name, steps=steps)
-
-    @rule(name=names, steps=steps)
-    def end_worker(self, name: str, steps: int) -> None:
-        """End a worker."""
-        self.do("end_worker", name, steps=steps)
-
-    @rule(name=names, steps=steps)
-    def crash(self, name: str, steps: int) -> None:
-        """Make a worker's hook raise."""
-        self.do("crash", name, steps=steps)
-
-    @rule(source=names, receiver=owners, count=st.integers(1, 3), steps=steps)
-    def tell(self, source: str, receiver: str, count: int, steps: int) -> None:
-        """Send messages."""
-        self.do("tell", source, receiver, count, steps=steps)
-
-    # -- jobs --------------------------------------------------------------------------------------------------------------
-
-    @rule(name=names, which=which, script=scripts, use=uses, timeout=timeouts, steps=steps)
-    def request(self, name: str, which: int, script: str, use: str, timeout: float | None, steps: int) -> None:
-        """Ask a worker, from outside."""
-        self.do("request", name, which, script, use, timeout, steps=steps)
-
-    @rule(asker=names, name=names, which=which, script=scripts, use=uses, timeout=timeouts, steps=steps)
-    def ask(self, asker: str, name: str, which: int, script: str, use: str, timeout: float | None, steps: int) -> None:
-        """Ask a worker, from another."""
-        self.do("ask", asker, name, which, script, use, timeout, steps=steps)
-
-    @rule(one=names, other=names, script=scripts, cancel_on_error=st.booleans(), steps=steps)
-    def ask_group(self, one: str, other: str, script: str, cancel_on_error: bool, steps: int) -> None:
-        """Ask two workers at once."""
-        self.do("ask_group", one, other, script, cancel_on_error, steps=steps)
-
-    @rule(name=names, steps=steps)
-    def answer(self, name: str, steps: int) -> None:
-        """Answer what is open at a worker."""
-        self.do("answer", name, steps=steps)
-
-    @rule(name=names, steps=steps)
-    def cancel_jobs(self, name: str, steps: int) -> None:
-        """Give up what a worker has asked for."""
-        self.do("cancel_jobs", name, steps=steps)
+    @rule(how=st.sampled_from([*("",) * 10, "end", "cancel"]), steps=steps)
+    def leave(self, how: str, steps: int) -> None:
+        """End everything, or cancel it; rarely, for there is nothing to see afterwards."""
+        if how:
+            self.do("leave", how == "cancel", steps=steps)
 
 
 def check_machine(
     machine: type[LifecycleMachine],
     *,
     settings: Settings | None = None,
-    must: Sequence[str] = ("request", "advance", "settle", "delivered", "accepted", "decided completed", "finished"),
+    must: Sequence[str] | None = None,
 ) -> None:
     """Run a machine, and see that it did not pass by doing nothing.
 
     Args:
         machine: A subclass of :class:`LifecycleMachine`.
         settings: Hypothesis' settings.
-        must: What must have happened at least once, by the names in ``machine.tally``.
+        must: What must have happened at least once, by the names in ``machine.tally``. If left out: :data:`MUST`, and if it ran long
+            enough, each operation of its system.
 
     Raises:
         VacuousError: Something of that never happened: the machine has passed, and proved little.
     """
+    machine.tally.clear()
     run_state_machine_as_test(machine, settings=settings)
-    missing = [what for what in must if not machine.tally[what]]
+    missing = [what for what in _due(machine, must) if not machine.tally[what]]
     if missing:
         raise VacuousError(
             f"{machine.__name__} passed, but these never happened: {', '.join(missing)}; they were {dict(machine.tally)}"
         )
 
 
+def _due(machine: type[LifecycleMachine], must: Sequence[str] | None) -> Sequence[str]:
+    if must is not None:
+        return must
+    rules = [*_TIME, *(verb for verb in machine.system_class.marks if verb != "leave" and _is_rule(getattr(machine, verb)))]
+    often = sum(machine.tally[name] for name in rules) >= OFTEN * len(rules)
+    return [*MUST, *(rules if often else ())]
+
+
+# -- rules -----------------------------------------------------------------------------------------------------------------
+
+
+def _add_rules(machine: type[LifecycleMachine]) -> None:
+    """Make a rule of every operation of its system."""
+    for verb, mark in machine.system_class.marks.items():
+        present = getattr(machine, verb, None)
+        if present is None or hasattr(present, _GENERATED):
+            setattr(machine, verb, _rule_for(machine.system_class, verb, mark) if mark.weight else None)
+        elif not _is_rule(present):
+            raise TypeError(f"{machine.__name__} has a {verb!r} of its own: choose another name for that operation")
+
+
+def _rule_for(system: type[LifecycleSystem], verb: str, mark: Mark) -> object:
+    method = getattr(system, verb)
+    arguments = [f"{name}_" if name in _RESERVED else name for name in [*signature(method).parameters][1 : len(mark.choices) + 1]]
+
+    def perform(self: LifecycleMachine, steps: int, **drawn: Any) -> None:
+        self.do(verb, *(drawn[name] for name in arguments), steps=steps)
+
+    perform.__name__, perform.__doc__ = verb, method.__doc__
+    perform.__qualname__ = f"{LifecycleMachine.__name__}.{verb}"
+    drawn_from: dict[str, Any] = dict(zip(arguments, map(_strategy, mark.choices), strict=True))
+    decorate: Any = rule(steps=steps, **drawn_from)
+    made = decorate(perform)
+    setattr(made, _GENERATED, True)
+    return made
+
+
+def _strategy(choices: Sequence[Any] | str) -> st.SearchStrategy[Any]:
+    return _of(choices) if isinstance(choices, str) else st.sampled_from(choices)
+
+
+def _nothing() -> None:
+    """There is nothing to look at any more."""
+
+
 def _is_rule(member: object) -> bool:
-    return any(hasattr(member, marker) for marker in _MARKERS)
-
-
-_MARKERS = ("hypothesis_stateful_rule", "hypothesis_stateful_initialize_rule", "hypothesis_stateful_invariant")
+    return any(hasattr(member, marker) for marker in (RULE_MARKER, INITIALIZE_RULE_MARKER, INVARIANT_MARKER))
 
 
 def _inherited(cls: type, name: str) -> object:
     return next((vars(base)[name] for base in cls.__mro__[1:] if name in vars(base)), None)
+
+
+_add_rules(LifecycleMachine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -137,7 +138,7 @@ def simulate(
         instruments=instruments,
     )
     with world:
-        end = _ended(world, world.spawn(outcome.acapture, _awaited, async_fn, *args, name=_name(async_fn)))
+        end = _ended(world, world.spawn(outcome.acapture, _awaited, async_fn, *args, name=name_of(async_fn)))
         seen = tuple(world.trace), tuple(world.switches), world.schedule, world.turns, world.choices, world.now
         closed = _stuck(world.close)
     if isinstance(end, outcome.Value) and closed is None:
@@ -163,13 +164,18 @@ def _stuck(go_on: Callable[[], object]) -> DeadlockError | LivelockError | None:
     return None
 
 
-def _name(async_fn: object) -> str:
-    return str(getattr(async_fn, "__name__", "task"))
+def name_of(function: object) -> str:
+    """A function's name, whatever it has been given already."""
+    return str(getattr(_bare(function), "__name__", "task"))
+
+
+def _bare(function: object) -> object:
+    return _bare(function.func) if isinstance(function, partial) else function
 
 
 async def _awaited(async_fn: Callable[..., Awaitable[T]], *args: Any) -> T:
     awaitable: object = async_fn(*args)
     if not isinstance(awaitable, Awaitable):
-        raise TypeError(f"{async_fn!r} is no async function: it returned {awaitable!r}")
+        raise TypeError(f"{_bare(async_fn)!r} is no async function: it returned {awaitable!r}")
     result: T = await awaitable
     return result

@@ -14,6 +14,7 @@ exhaustive  every schedule with few preemptions, those with fewest first
 from __future__ import annotations
 
 import heapq
+import itertools
 import random
 from abc import ABC, abstractmethod
 from collections import deque
@@ -152,22 +153,43 @@ class Follow(Strategy):
         return default
 
 
-@final
-class Prefix(Strategy):
-    """The first choices are given, the others plain; what else could have been chosen is noted."""
+Weight = tuple[int, int]
 
-    def __init__(self, choices: tuple[int, ...]) -> None:
-        self._given = choices
-        self.choices: list[int] = []
-        self.branches: list[tuple[int, bool]] = []
+
+@final
+class Exhaustive(Strategy):
+    """One of all schedules: the first choices are given, the others plain; what else could have been chosen is noted.
+
+    Args:
+        given: Indices.
+        weight: How many preemptions there are among them, and how many choices that are not plain.
+    """
+
+    def __init__(self, given: tuple[int, ...] = (), weight: Weight = (0, 0)) -> None:
+        self.given = given
+        self.weight = weight
+        self._choices: list[int] = []
+        self._others: list[tuple[int, bool]] = []
 
     def choose(self, runnable: Sequence[Strand], default: int, *, preempts: bool) -> int:
         """As given."""
-        place = len(self.choices)
-        chosen = min(self._given[place], len(runnable) - 1) if place < len(self._given) else default
-        self.choices.append(chosen)
-        self.branches.append((len(runnable), preempts))
+        place = len(self._choices)
+        chosen = min(self.given[place], len(runnable) - 1) if place < len(self.given) else default
+        self._choices.append(chosen)
+        self._others.append((len(runnable), preempts))
         return chosen
+
+    def branches(self, preemptions: int) -> Iterator[tuple[Weight, int, int]]:
+        """After its run: the weight, the place and the choice of each that differs in one choice, and is plain from there on."""
+        for place in range(len(self.given), len(self._choices)):
+            count, preempts = self._others[place]
+            weight = self.weight[0] + preempts, self.weight[1] + 1
+            if weight[0] <= preemptions:
+                yield from ((weight, place, other) for other in range(count) if other != self._choices[place])
+
+    def branch(self, weight: Weight, place: int, other: int) -> Exhaustive:
+        """One of them."""
+        return Exhaustive((*self._choices[:place], other), weight)
 
 
 def portfolio(seed: int, length: Callable[[], int]) -> Iterator[Strategy]:
@@ -186,26 +208,23 @@ def one_kind(make: Callable[[int], Strategy], seed: int) -> Iterator[Strategy]:
         seed += 1
 
 
-def exhaustive(preemptions: int) -> Iterator[Strategy]:
-    """Every schedule with at most so many preemptions, those with fewest first: the first that fails has as few as can be.
+def exhaustive(preemptions: int) -> Iterator[Exhaustive]:
+    """Every schedule with at most so many preemptions: those with fewest first, and of these, those that are most like the plain one.
 
     By replay, without memory of states: a run with given first choices shows what else could have been chosen after them. Choosing
     anybody when the running task waits is free; only interrupting it costs (Musuvathi, Qadeer, PLDI 2007).
     """
-    number = 0
-    waiting: list[tuple[int, int, tuple[int, ...]]] = [(0, number, ())]
-    while waiting:
-        cost, _, given = heapq.heappop(waiting)
-        run = Prefix(given)
-        yield run
-        for place in range(len(given), len(run.choices)):
-            count, preempts = run.branches[place]
-            dearer = cost + preempts
-            if dearer <= preemptions:
-                for other in range(count):
-                    if other != run.choices[place]:
-                        number += 1
-                        heapq.heappush(waiting, (dearer, number, (*run.choices[:place], other)))
+    numbers = itertools.count()
+    waiting: list[tuple[Weight, int, int, int, Exhaustive]] = []
+    strategy = Exhaustive()
+    while True:
+        yield strategy
+        for weight, place, other in strategy.branches(preemptions):
+            heapq.heappush(waiting, (weight, next(numbers), place, other, strategy))
+        if not waiting:
+            return
+        weight, _, place, other, parent = heapq.heappop(waiting)
+        strategy = parent.branch(weight, place, other)
 
 
 def strategies(name: Name, seed: int, preemptions: int, length: Callable[[], int]) -> Iterator[Strategy]:

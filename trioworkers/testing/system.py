@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from inspect import iscoroutinefunction, signature
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 import trio
 
+from ._picture import is_trios_own
+from ._where import short_name
 from .errors import DeadlockError
 from .world import Handle, World
 
 Choices = Iterable[Any] | str
 """What an argument is drawn from, the simplest first; or the name of an attribute of the system that says so."""
 
-F = TypeVar("F", bound=Callable[..., Awaitable[None]])
+F = TypeVar("F", bound=Callable[..., Awaitable[object]])
 _MARK = "_trioworkers_operation"
-_DELAYS = (0.0, 0.0, 0.0, 0.25, 1.0)
+DELAYS = (0.0, 0.0, 0.0, 0.25, 1.0)
+"""How many virtual seconds after the others a client comes."""
+
+_FEW = 8
+
+
+class LeakError(AssertionError):
+    """A system has been taken down, and something of it still runs."""
 
 
 @attrs.frozen
@@ -42,8 +54,15 @@ class Operation:
 
 
 @attrs.frozen
-class _Mark:
-    choices: tuple[Choices, ...]
+class Mark:
+    """What :func:`operation` says of a method.
+
+    Args:
+        choices: What each argument is drawn from.
+        weight: How often it is drawn, compared to the others.
+    """
+
+    choices: tuple[Sequence[Any] | str, ...]
     weight: int
 
 
@@ -58,16 +77,26 @@ def operation(*choices: Choices, weight: int = 1) -> Callable[[F], F]:
             @operation("keys", range(3))
             async def put(self, key, value): ...
 
+    A subclass may override the method; the mark stays, unless it is marked anew. ``@operation(weight=0)`` takes it off the menu.
+
     Args:
         choices: For each argument, what it is drawn from, the simplest first; or the name of an attribute of the system that says so.
         weight: How often it is drawn, compared to the others.
-    """
 
-    def mark(method: F) -> F:
-        setattr(method, _MARK, _Mark(choices, weight))
+    Raises:
+        TypeError: What is decorated is no async method, or takes other arguments; or something has no order to draw from.
+        ValueError: The weight is negative.
+    """
+    mark = Mark(tuple(_in_order(each, "operation()") for each in choices), weight)
+    if weight < 0:
+        raise ValueError(f"weight must be 0 or more, not {weight!r}")
+
+    def decorate(method: F) -> F:
+        _check_fits(method, mark, str(getattr(method, "__qualname__", method)))
+        setattr(method, _MARK, mark)
         return method
 
-    return mark
+    return decorate
 
 
 class System:
@@ -90,6 +119,9 @@ class System:
                 assert self.value == self.added
 
     Methods marked with :func:`operation` are run as tasks of their own, any number of them at once.
+
+    Raises:
+        TypeError: When a subclass is made: it overrides an operation with something that is none.
     """
 
     expected: tuple[type[Exception], ...] = ()
@@ -98,13 +130,25 @@ class System:
     finishes: bool = True
     """Whether every operation comes to an end by itself; if not, it must when the system is stopped."""
 
+    patience: float = 60.0
+    """Virtual seconds after which every client is to be done."""
+
     world: World
     clients: list[tuple[Operation, Handle[None]]]
+    excused: Counter[str]
+    marks: ClassVar[Mapping[str, Mark]] = {}
+    """The operations: what was said of each."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Find the operations, those of the bases included."""
+        super().__init_subclass__(**options)
+        cls.marks = {name: mark for name in sorted(dir(cls)) if (mark := _mark_of(cls, name)) is not None}
 
     def open(self, world: World) -> None:
         """Move in."""
         self.world = world
         self.clients = []
+        self.excused = Counter()
         self.start()
         world.after_turn = self.watch
 
@@ -123,60 +167,82 @@ class System:
         """Look at it when nothing can go on without time passing."""
 
     def stop(self) -> None:
-        """Take it down, in ``self.world``, so that nothing is left."""
+        """Take it down, in ``self.world``, so that nothing is left: no task of it may be there afterwards."""
 
     def check_over(self) -> None:
         """Look at what is left when it has been taken down."""
 
     # -- using it ----------------------------------------------------------------------------------------------------------
 
-    def menu(self) -> Mapping[str, tuple[Sequence[Sequence[Any]], int]]:
-        """What can be done: for each operation what its arguments are drawn from, and its weight."""
-        found: dict[str, tuple[Sequence[Sequence[Any]], int]] = {}
-        for name in sorted(dir(type(self))):
-            mark: _Mark | None = getattr(getattr(type(self), name), _MARK, None)
-            if mark is not None:
-                found[name] = [list(self._resolve(choices)) for choices in mark.choices], mark.weight
-        return found
+    def weights(self) -> Mapping[str, int]:
+        """The operations, in alphabetical order, and how often each is drawn, compared to the others."""
+        return {verb: mark.weight for verb, mark in self.marks.items() if mark.weight}
 
-    def _resolve(self, choices: Choices) -> Iterable[Any]:
+    def menu(self) -> Mapping[str, tuple[Sequence[Sequence[Any]], int]]:
+        """What can be done: for each operation what its arguments are drawn from, and its weight.
+
+        Raises:
+            TypeError: Something has no order, or is not there before ``start``.
+        """
+        return {
+            verb: ([self._resolve(verb, choices) for choices in self.marks[verb].choices], weight)
+            for verb, weight in self.weights().items()
+        }
+
+    def _resolve(self, verb: str, choices: Sequence[Any] | str) -> Sequence[Any]:
         if not isinstance(choices, str):
             return choices
-        found: Iterable[Any] = getattr(self, choices)
+        where = f"{type(self).__name__}.{choices}"
+        if not hasattr(self, choices):
+            raise TypeError(f"{where}, which {verb!r} draws from, is not there: set it on the class, or in __init__; start() is later")
+        found = _in_order(getattr(self, choices), where)
+        if isinstance(found, str):
+            raise TypeError(f"{where} must be a sequence of values to draw from, not {found!r}")
         return found
 
     def draw(self, rng: random.Random, number: int) -> Operation:
         """One operation. Override it to draw them in another way."""
         menu = self.menu()
         verb = rng.choices([*menu], [weight for _, weight in menu.values()])[0]
-        return Operation(number, verb, tuple(rng.choice(choices) for choices in menu[verb][0]), rng.choice(_DELAYS))
+        return Operation(number, verb, tuple(rng.choice(choices) for choices in menu[verb][0]), rng.choice(DELAYS))
 
     def simpler(self, operation: Operation) -> Iterable[Operation]:
         """The operations that are like this one, with one thing in it simpler. Override it together with :meth:`draw`."""
-        if operation.delay:
-            yield attrs.evolve(operation, delay=0.0)
-        choices = self.menu()[operation.verb][0]
-        for place, (argument, values) in enumerate(zip(operation.args, choices, strict=True)):
-            for value in values[: values.index(argument)]:
+        for delay in sorted({*DELAYS}):
+            if delay < operation.delay:
+                yield attrs.evolve(operation, delay=delay)
+        choices, _ = self.menu().get(operation.verb, ((), 0))
+        for place, (argument, values) in enumerate(zip(operation.args, choices, strict=False)):
+            for value in _before(argument, values):
                 yield attrs.evolve(operation, args=(*operation.args[:place], value, *operation.args[place + 1 :]))
 
-    def do(self, operation: Operation) -> Handle[None]:
-        """Have a client do it: a task of its own, whose first step comes when the schedule says so."""
-        handle = self.world.spawn(self._perform, operation, name=f"{operation.verb}#{operation.number}")
+    def do(self, operation: Operation, by: Callable[..., Awaitable[object]] | None = None) -> Handle[None]:
+        """Have a client do it: a task of its own, whose first step comes when the schedule says so.
+
+        Args:
+            operation: What.
+            by: The async function that does it; the system's method of that name if left out.
+        """
+        handle = self.world.spawn(
+            self._perform, operation, by or getattr(self, operation.verb), name=f"{operation.verb}#{operation.number}"
+        )
         self.clients.append((operation, handle))
         return handle
 
-    async def _perform(self, operation: Operation) -> None:
+    async def _perform(self, operation: Operation, by: Callable[..., Awaitable[object]]) -> None:
         await trio.sleep(operation.delay)
         try:
-            await getattr(self, operation.verb)(*operation.args)
+            await by(*operation.args)
         except* self.expected:
-            pass
+            self.excused[operation.verb] += 1
 
     def complain(self) -> None:
-        """Raise what an operation has raised that was not to be expected."""
-        for _, handle in self.clients:
+        """Raise what an operation has raised that was not to be expected, with the operation as a note."""
+        for operation, handle in self.clients:
             if handle.error is not None:
+                note = f"raised by {operation}"
+                if note not in getattr(handle.error, "__notes__", ()):
+                    handle.error.add_note(note)
                 raise handle.error
 
     def see_done(self) -> None:
@@ -188,3 +254,61 @@ class System:
         waiting = [str(operation) for operation, handle in self.clients if not handle.done]
         if waiting:
             raise DeadlockError(f"clients still wait at t={self.world.now:g}: {', '.join(waiting)}\n{self.world.tree()}")
+
+    def see_gone(self) -> None:
+        """See that no task is left, once it has been taken down.
+
+        Raises:
+            LeakError: One is.
+        """
+        left = [task.name for _, task in self.world.tasks() if not is_trios_own(short_name(task))]
+        if left:
+            raise LeakError(f"tasks are left after stop(): {', '.join(left)}\n{self.world.tree()}")
+
+
+def _in_order(choices: Choices, where: str) -> Sequence[Any] | str:
+    """What is drawn from, in an order that is always the same."""
+    if isinstance(choices, AbstractSet):
+        raise TypeError(f"{where}: a set has no order, and the simplest comes first: use a tuple instead of {choices!r}")
+    if not isinstance(choices, Iterable):
+        raise TypeError(f"{where}: arguments are drawn from an iterable, or an attribute that a str names, not from {choices!r}")
+    return choices if isinstance(choices, Sequence) else tuple(choices)
+
+
+def _mark_of(cls: type, name: str) -> Mark | None:
+    """The mark of an operation, perhaps of one that this class overrides."""
+    members = [vars(base)[name] for base in cls.__mro__ if name in vars(base)]
+    mark: Mark | None = next((getattr(member, _MARK) for member in members if hasattr(member, _MARK)), None)
+    if mark is not None:
+        _check_fits(members[0], mark, f"{cls.__name__}.{name}")
+    return mark
+
+
+def _check_fits(method: object, mark: Mark, name: str) -> None:
+    if not iscoroutinefunction(method):
+        raise TypeError(f"{name} must be an async method, for it is an operation; decorate it with @operation(...)")
+    if mark.weight:
+        try:
+            signature(method).bind(None, *mark.choices)
+        except TypeError as error:
+            raise TypeError(f"{name} is an operation with {len(mark.choices)} arguments to be drawn: {error}") from None
+
+
+def _before(argument: object, values: Sequence[Any]) -> Iterator[Any]:
+    """What comes before it: all, if that is little, else some, ever closer to it."""
+    place = _place(argument, values)
+    if place <= _FEW:
+        yield from values[:place]
+        return
+    step = place
+    while step:
+        yield values[place - step]
+        step //= 2
+
+
+def _place(argument: object, values: Sequence[Any]) -> int:
+    """Where it is; 0 if it is none of them, for then nothing is known to be simpler."""
+    try:
+        return values.index(argument)
+    except ValueError:
+        return 0

@@ -11,11 +11,10 @@ seen as such: :class:`DeadlockError`.
 
 from __future__ import annotations
 
-import gc
 import math
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -26,12 +25,15 @@ import trio.testing
 
 from ._choice import new_hook
 from ._clock import VirtualClock
+from ._ending import break_off, unshield
 from ._entropy import Entropy, Threads, outside_world
 from ._scheduler import Scheduler, Step, Switch
-from ._where import innermost_call, places, tree
+from ._shared import UNCOLLECTED
+from ._straight import wish_in
+from ._where import innermost_call, tree
 from .errors import DeadlockError, LivelockError, NondeterminismError
 from .schedule import Granularity, Schedule
-from .strategies import Follow, Plain, Pos, Strategy
+from .strategies import Follow, Pos, Strategy
 
 T = TypeVar("T")
 MAX_STEPS = 200_000
@@ -44,12 +46,15 @@ class Handle(Generic[T]):
 
     Args:
         name: Its task's name.
+        scope: Its cancel scope.
+        done: Whether it is over.
+        error: What it raised.
     """
 
     name: str
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     done: bool = False
-    error: Exception | None = None
+    error: BaseException | None = None
     _value: list[T] = attrs.field(factory=list, init=False)
 
     async def hold(self, fn: Callable[..., Awaitable[T]], *args: Any) -> None:
@@ -57,7 +62,9 @@ class Handle(Generic[T]):
         try:
             with self.scope:
                 self._value.append(await fn(*args))
-        except Exception as error:  # noqa: BLE001 - kept for whoever asks for the result
+        except (trio.Cancelled, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - kept for whoever asks for the result
             self.error = error
         finally:
             self.done = True
@@ -121,45 +128,58 @@ class World:
         clock: trio.testing.MockClock | None = None,
         instruments: Sequence[trio.abc.Instrument] = (),
     ) -> None:
-        if _is_inside():
+        if trio.lowlevel.in_trio_run():
             raise RuntimeError("a World needs a thread without a trio program: close the other one first, or use a plain function")
         if schedule is None:
             strategy = Pos(seed) if strategy is None else strategy
         else:
             strategy = Follow(schedule.holds) if strategy is None else strategy
             seed, step_cost, granularity = schedule.seed, schedule.step_cost, schedule.granularity
-        self.after_turn: Callable[[], object] = lambda: None
+        self.after_turn: Callable[[], object] = _nothing
         self._plan = Schedule((), seed, step_cost, granularity)
         self._max_steps = max_steps
-        self._stack = ExitStack()
-        self._hook = new_hook()
-        self._clock = VirtualClock(self._hook.idle_waiters, *([clock] if clock else []))
-        self._scheduler = Scheduler(strategy, granularity, step_cost, seed, self._clock.jump, self._clock.current_time, detail)
-        self._host: deque[Callable[[], object]] = deque()
+        self._host: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._root = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
-        self._outcome: outcome.Outcome[None] | None = None
-        self._complaint: NondeterminismError | None = None
-        self._open(instruments, entropy, threads)
-
-    def _open(self, instruments: Sequence[trio.abc.Instrument], entropy: Entropy, threads: Threads) -> None:
+        self._is_over = True
+        self._failure: BaseException | None = None
         with ExitStack() as stack:
+            self._hook = new_hook()
             stack.callback(self._hook.release)
-            if gc.isenabled():
-                gc.disable()
-                stack.callback(gc.enable)
-            stack.enter_context(outside_world(self._plan.seed, self._clock.current_time, self._complain, entropy, threads))
-            trio.lowlevel.start_guest_run(
-                self._main,
-                run_sync_soon_threadsafe=self._host.append,
-                run_sync_soon_not_threadsafe=self._host.append,
-                done_callback=self._over,
-                clock=self._clock,
-                instruments=[*self._hook.instruments, self._scheduler, *instruments],
-                host_uses_signal_set_wakeup_fd=True,
-            )
+            self._clock = VirtualClock(self._is_anybody_idle, clock)
+            self._scheduler = Scheduler(granularity, step_cost, seed, self._clock.current_time, self._clock.jump, self._fail, detail)
+            stack.enter_context(UNCOLLECTED.use())
+            stack.enter_context(outside_world(seed, self._clock.current_time, self._complain, entropy, threads))
+            stack.callback(self._see_out)
+            self._begin(instruments)
             self._stack = stack.pop_all()
+        self._scheduler.strategy = strategy
+
+    def _begin(self, instruments: Sequence[trio.abc.Instrument]) -> None:
+        trio.lowlevel.start_guest_run(
+            self._main,
+            run_sync_soon_threadsafe=self._host.put,
+            run_sync_soon_not_threadsafe=self._host.put,
+            done_callback=self._over,
+            clock=self._clock,
+            instruments=[*self._hook.instruments, self._scheduler, *instruments],
+            host_uses_signal_set_wakeup_fd=True,
+        )
+        self._is_over = False
         self.settle()
+
+    async def _main(self) -> None:
+        with self._root:
+            async with trio.open_nursery() as self._nursery:
+                await trio.sleep_forever()
+
+    def _is_anybody_idle(self) -> bool:
+        return not self._scheduler.due and self._hook.idle_waiters()
+
+    def _over(self, result: outcome.Outcome[None]) -> None:
+        self._is_over = True
+        if isinstance(result, outcome.Error):
+            self._fail(wish_in(result.error) or result.error)
 
     def __enter__(self) -> Self:
         return self
@@ -167,21 +187,10 @@ class World:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         try:
             self.close()
-        except DeadlockError as stuck:
+        except Exception as late:
             if error is None:
                 raise
-            error.add_note(str(stuck))  # the first error says more
-
-    async def _main(self) -> None:
-        with self._root:
-            async with trio.open_nursery() as self._nursery:
-                await trio.sleep_forever()
-
-    def _over(self, result: outcome.Outcome[None]) -> None:
-        self._outcome = result
-
-    def _complain(self, error: NondeterminismError) -> None:
-        self._complaint = self._complaint or error
+            error.add_note(str(late))  # the first error says more
 
     # -- what has happened -------------------------------------------------------------------------------------------------
 
@@ -218,22 +227,22 @@ class World:
     @property
     def is_busy(self) -> bool:
         """Whether something can run now."""
-        if self._outcome is not None:
+        if self._is_over:
             return False
-        if self._hook.is_holding():
+        if self._scheduler.due or self._hook.is_holding():
             return True
         statistics = trio.lowlevel.current_statistics()
         return (
             statistics.tasks_runnable > 0
             or statistics.seconds_to_next_deadline <= 0
             or statistics.run_sync_soon_queue_size > 0
-            or self._hook.idle_waiters()
+            or self._is_anybody_idle()
         )
 
     @property
     def wait(self) -> float:
         """Seconds until something happens by itself; ``inf`` if nothing ever will."""
-        return math.inf if self._outcome is not None else trio.lowlevel.current_statistics().seconds_to_next_deadline
+        return math.inf if self._is_over else trio.lowlevel.current_statistics().seconds_to_next_deadline
 
     # -- turning the crank -------------------------------------------------------------------------------------------------
 
@@ -245,15 +254,30 @@ class World:
             args: What it is called with.
             name: The task's name; the function's own if left out.
         """
-        assert self._nursery is not None  # noqa: S101 - it is there since the world was made
+        if self._is_over or self._nursery is None:
+            raise RuntimeError("this World is closed: nothing can be spawned in it any more")
         handle: Handle[T] = Handle(name or str(getattr(fn, "__name__", "task")))
-        self._nursery.start_soon(handle.hold, fn, *args, name=handle.name)
+        self._nursery.start_soon(self._live, handle, fn, *args, name=handle.name)
         return handle
 
+    async def _live(self, handle: Handle[T], fn: Callable[..., Awaitable[T]], *args: Any) -> None:
+        await handle.hold(fn, *args)
+        wish = None if isinstance(handle.error, Exception | None) else wish_in(handle.error)
+        if wish is not None:
+            self._fail(wish)
+
     def steps(self, count: int) -> int:
-        """Take up to ``count`` turns; return how many there were to take."""
+        """Take up to ``count`` turns; return how many there were to take.
+
+        A turn is one step of one task (with granularity ``"batch"`` one of each that is runnable), or none, if nothing but a deadline
+        has passed.
+
+        Raises:
+            NondeterminismError: Somebody asked for what no seed decides.
+            KeyboardInterrupt, SystemExit: As a task raised it. What else tasks raise is kept in their handles.
+        """
         for taken in range(count):
-            if not self.is_busy:
+            if not self._scheduler.due and not self.is_busy:
                 return taken
             self._turn()
         return count
@@ -263,11 +287,12 @@ class World:
 
         Raises:
             LivelockError: That never happens.
-            NondeterminismError: It waits for something out there.
+            NondeterminismError: Somebody asked for what no seed decides, or waits for it.
         """
         if self.steps(self._max_steps) == self._max_steps and self.is_busy:
             raise LivelockError(f"still busy after {self._max_steps} steps:\n{self.tree()}")
-        self._look_outside()
+        if self._waits_outside():
+            self._look_outside()
 
     def advance(self, seconds: float) -> None:
         """Settle, let time pass, settle: one deadline after another."""
@@ -298,40 +323,58 @@ class World:
         """
         self._until(lambda: handle.done)
         if not handle.done:
+            self._look_outside()
             raise DeadlockError(f"{handle.name!r} can never end:\n{self.tree()}")
 
     def close(self) -> None:
-        """Cancel everything, and see it gone. Idempotent.
+        """Cancel everything, and see it gone. Idempotent. Afterwards the thread is free, whatever is raised.
 
         Raises:
             DeadlockError: Something could not be cancelled; it has been broken off by force.
+            LivelockError: Something went on and on although it was cancelled; it has been broken off by force.
         """
-        if self._is_over():
-            self._stack.close()
-            return
-        stuck = ""
-        self._scheduler.strategy = Plain()
+        self._scheduler.strategy = None
         with self._stack:
-            self._root.cancel(reason="the world is closed")
-            self._until(self._is_over)
-            while not self._is_over():  # behind one shield there may be another
-                stuck = stuck or self.tree()
-                _unshield()
-                self._until(self._is_over)
-        if stuck:
-            raise DeadlockError(f"shielded, and nothing will ever wake it:\n{stuck}")
-        assert self._outcome is not None  # noqa: S101 - it is over
-        self._outcome.unwrap()
+            trouble = self._see_out()
+        if trouble is not None:
+            raise trouble
+
+    def _see_out(self) -> BaseException | None:
+        """Go on until it is over, by force if need be; return what was wrong, if anything was."""
+        trouble: BaseException | None = None
+        force = 0
+        self._root.cancel(reason="the world is closed")
+        while not self._is_over:
+            before = self.turns
+            try:
+                self._until(lambda: self._is_over)
+            except BaseException as error:  # noqa: BLE001 - raised when it is over
+                trouble = trouble or error
+                force += isinstance(error, LivelockError)
+            if self.turns == before or isinstance(trouble, LivelockError):
+                trouble = trouble or DeadlockError(f"shielded, and nothing will ever wake it:\n{self.tree()}")
+                force += 1
+                self._use_force(force)
+        return trouble
+
+    def _use_force(self, degree: int) -> None:
+        mine = [task for depth, task in self.tasks() if depth > 1]
+        if degree == 1:
+            unshield(mine)
+        else:
+            break_off(mine, at_rest=not self.is_busy)
 
     def _turn(self) -> None:
         self._hook.turn(self._tick, self._scheduler.pick)
-        if self._scheduler.failure is not None:
-            failure, self._scheduler.failure = self._scheduler.failure, None
+        self._scheduler.end_turn()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
             raise failure
         self.after_turn()
+        self._scheduler.pass_time()
 
     def _tick(self) -> None:
-        self._host.popleft()()
+        self._host.get()()  # it is there, unless somebody waits for all to be blocked for some real time
 
     def _pass(self) -> None:
         """Let time pass until the next deadline."""
@@ -339,59 +382,58 @@ class World:
         self._clock.jump(0.0 if self.is_busy else 2 * math.ulp(self.now))  # the sum may be a hair too small
         self.settle()
 
-    def _is_over(self) -> bool:
-        return self._outcome is not None
-
-    def _until(self, is_over: Callable[[], bool]) -> None:
+    def _until(self, is_done: Callable[[], bool]) -> None:
+        end = self.turns + self._max_steps
         self.settle()
-        while not is_over() and self.wait < math.inf:
+        while not is_done() and self.wait < math.inf:
+            if self.turns >= end:
+                raise LivelockError(f"not done after {self._max_steps} steps:\n{self.tree()}")
             self._pass()
+
+    def _fail(self, error: BaseException) -> None:
+        """It is raised when this turn is over."""
+        self._failure = error if self._failure is None else self._failure
+
+    def _complain(self, what: str) -> NondeterminismError:
+        error = NondeterminismError(f"{self._scheduler.label_of(trio.lowlevel.current_task())!r} asks for {what}")
+        self._fail(error)
+        return error
 
     # -- looking around ----------------------------------------------------------------------------------------------------
 
     def tasks(self) -> Iterator[tuple[int, trio.lowlevel.Task]]:
-        """All tasks and how deep they are, parents before their children, by name."""
-        return iter(()) if self._outcome is not None else tree()
+        """All tasks and how deep they are, parents before their children, the oldest first."""
+        return iter(()) if self._is_over else tree(self._scheduler.age_of)
 
     def tree(self) -> str:
-        """The tasks, and where each of them waits, innermost first."""
-        lines = [f"t={self.now:g}, after {self.turns} steps"]
+        """The program's tasks, by their labels in the schedule, and where each of them waits, innermost first."""
+        return "\n".join([f"t={self.now:g}, after {self.turns} steps", *self._branches()])
+
+    def _branches(self) -> Iterator[str]:
         for depth, task in self.tasks():
-            where = " < ".join(str(place) for place in reversed(places(task)))
-            lines.append(f"{'  ' * depth}{task.name} @ {where}".removesuffix(" @ "))
-        return "\n".join(lines)
+            label = self._scheduler.label_of(task)
+            where = " < ".join(str(place) for place in reversed(self._scheduler.stands_at(task)))
+            if not label.startswith("<"):
+                yield f"{'  ' * (depth - 1)}{label} @ {where}".removesuffix(" @ ")
 
     def _look_outside(self) -> None:
-        """Nobody may wait for the outside world, and nobody may have asked for it."""
-        if self._complaint is not None:
-            complaint, self._complaint = self._complaint, None
-            raise complaint
-        waiting = [task.name for _, task in self.tasks() if innermost_call(task) in _OUTSIDE] if self._waits_outside() else []
+        """Nobody may wait for the outside world."""
+        labels = [repr(self._scheduler.label_of(task)) for _, task in self.tasks() if innermost_call(task) in _OUTSIDE]
+        waiting = ", ".join(label for label in labels if not label.startswith("'<"))
         if waiting:
-            names = ", ".join(map(repr, waiting))
-            raise NondeterminismError(f"{names} waits for a socket, a process or a signal, which no seed decides:\n{self.tree()}")
+            raise NondeterminismError(
+                f"{waiting} waits for a socket, a process or a thread: no seed decides when that is done\n{self.tree()}"
+            )
 
     def _waits_outside(self) -> bool:
-        if self._outcome is not None:
+        if self._is_over:
             return False
-        io: Any = trio.lowlevel.current_statistics().io_statistics
-        if io.backend != "epoll":
-            return True
-        return bool(io.tasks_waiting_read > 1 or io.tasks_waiting_write > 0)  # trio itself always waits for one
+        io = attrs.astuple(trio.lowlevel.current_statistics().io_statistics)
+        return sum(count for count in io if isinstance(count, int)) > 1  # trio itself always waits for one
 
 
-_OUTSIDE = ("_epoll_wait", "_kqueue_wait", "wait_readable", "wait_writable", "wait_kevent", "wait_overlapped", "_afd_poll")
+_OUTSIDE = ("_epoll_wait", "wait_kevent", "_afd_poll", "wait_overlapped", "to_thread_run_sync")
 
 
-def _is_inside() -> bool:
-    try:
-        trio.lowlevel.current_statistics()
-    except RuntimeError:
-        return False
-    return True
-
-
-def _unshield() -> None:
-    """Take away every shield there is: the last means against a program that could not be ended otherwise."""
-    for scope in [found for found in gc.get_objects() if isinstance(found, trio.CancelScope)]:
-        scope.shield = False
+def _nothing() -> None:
+    pass
