@@ -1,4 +1,4 @@
-"""Find the race in ``mailbox.py``: a thousand plain runs, then a handful of chosen ones.
+"""Find the race in ``post_office.py``: a thousand plain runs, then a handful of chosen ones.
 
 Plain trio runs the tasks that are runnable in rounds, each once, in one of two orders. So a task that takes four steps before it acts
 never acts before one that takes two, and the race is there in every program, and in no test. :func:`search` chooses who takes each
@@ -9,7 +9,7 @@ Prints::
     1000 plain runs: 0 fail
     correspondence: 22 schedules, 10 distinct, failed: DeadlockError
     found by schedule 22 (pct), 1 preemption; shrunk to 1 in 4 runs:
-      t=0.000  reader is held at Mailbox.read (mailbox.py:25) while writer runs
+      t=0.000  reader is held at Mailbox.read (post_office.py:25) while writer runs
     replay: @explore(replay="eNqLNtQxMtQx0DPQUSouSS1Q0omOVipKTUxJLVLSMdRRKi_KLAEyY2NjAek_DBw")
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import trio
 import trio.testing
-from mailbox import correspondence
+from post_office import correspondence
 
 from trioworkers.testing import search
 

@@ -39,7 +39,7 @@ def test_the_promised_examples_are_there() -> None:
 
 def test_the_race_is_in_a_small_program_without_workers() -> None:
     """The race that is found is in some thirty lines of plain trio."""
-    source = (EXAMPLES / "find_the_race" / "mailbox.py").read_text(encoding="utf-8")
+    source = (EXAMPLES / "find_the_race" / "post_office.py").read_text(encoding="utf-8")
     assert len(source.splitlines()) <= 40
     assert "import trioworkers" not in source
 

@@ -221,7 +221,7 @@ JOBS = [
     ([DropJob(1, "back")], "AaBAaB"),
     ([DelayJob(0, by=0.15, way="there")], "BbAaBbAa"),
     ([DelayJob(0, by=0.15, way="back")], "ABbaABba"),
-    ([DelayJob(0, by=0.15)], "BbABbaAa"),
+    ([DelayJob(0, by=0.17)], "BbABbaAa"),
     ([DuplicateJob(1, after=0.05, way="back")], "AaBbbAaBbb"),
     ([DuplicateJob(1, after=0.05, way="there")], "AaBbBbAaBbBb"),
 ]

@@ -224,15 +224,14 @@ class Run:
         return bool(self.raised) and any(report.failed for report in self.reports)
 
     @property
-    def simulation(self) -> Simulation | None:
-        """The one to tell of."""
-        return self._failed or (self._all[-1] if self._all else None)
+    def tells(self) -> bool:
+        """Whether it tells of itself."""
+        return bool(self.head and self._all)
 
     @property
-    def schedule(self) -> Schedule:
-        """The schedule of that one."""
-        assert self.simulation is not None  # noqa: S101 - whoever asks has looked
-        return self.simulation.schedule
+    def simulation(self) -> Simulation:
+        """The one to tell of, if there is one."""
+        return self._failed or self._all[-1]
 
     @property
     def choices(self) -> int:
@@ -253,8 +252,6 @@ class Run:
             again: The options that run it again; with the schedule's token if left out.
         """
         simulation = self.simulation
-        if simulation is None:
-            return head
         holds = [f"  {told(switch)}" for switch in simulation.switches]
         more = [f"  ... and {counted(len(holds) - LINES, 'hold')} more"] if len(holds) > LINES else []
         error = getattr(simulation, "error", None)

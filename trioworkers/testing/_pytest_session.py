@@ -148,7 +148,7 @@ class Explored:
 
     def _explained(self, run: Run) -> Run:
         """Make the schedule shorter, and tell of it."""
-        before = len(run.schedule.holds)
+        before = len(run.simulation.schedule.holds)
         holds = counted(before, "hold") if before else "nobody is held"
         if self.options.schedule is not None:
             return self._told(run, f"replayed, {holds}")
@@ -158,7 +158,7 @@ class Explored:
         again = Again(self._go, run, run.took_too_long)
         shrunk = None if is_drawn(self.item) else again.shrunk()
         if shrunk is not None:
-            after = f"; shrunk to {len(shrunk.schedule.holds)} in {counted(again.runs, 'run')}" if before else ""
+            after = f"; shrunk to {len(shrunk.simulation.schedule.holds)} in {counted(again.runs, 'run')}" if before else ""
             return self._told(shrunk, head + after)
         same = again.same(run.plan.again())
         if same is not None:
@@ -189,7 +189,7 @@ class Again:
 
     def shrunk(self) -> Run | None:
         """A run that fails in the same way, by a schedule that is shorter if possible; ``None`` if the schedule does not decide."""
-        schedule = self.found.schedule
+        schedule = self.found.simulation.schedule
         for base in dict.fromkeys((attrs.evolve(schedule, step_cost=0.0), schedule)):
             run = self.same(Plan("shrunk", {"schedule": base}))
             if run is not None:
@@ -197,13 +197,13 @@ class Again:
         return None
 
     def _shorter(self, best: Run) -> Run:
-        schedule = best.schedule
+        schedule = best.simulation.schedule
 
         def fails(holds: Iterable[Hold]) -> tuple[Hold, ...] | None:
             nonlocal best
             run = self.same(Plan("shrunk", {"schedule": attrs.evolve(schedule, holds=tuple(holds))}))
             best = run or best
-            return None if run is None else run.schedule.holds
+            return None if run is None else run.simulation.schedule.holds
 
         shrink(schedule.holds, fails)
         return best

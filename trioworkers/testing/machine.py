@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from inspect import signature
+from inspect import isasyncgenfunction, signature
 from typing import Any, ClassVar
 
 from hypothesis import settings as Settings  # noqa: N812 - it is a class
@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from .._decorators import collect
 from ..runner import WorkerRunner
 from ..worker import BaseWorker
 from .errors import VacuousError
@@ -37,7 +38,7 @@ OFTEN = 50
 """So many times each rule is expected to have come before one that never came makes a check vacuous."""
 
 _KINDS: tuple[Callable[[int], Strategy], ...] = (Pos, Uniform, Pct)
-_TIME = ("step", "settle", "advance")
+_NAMES = ("names", "owners", "spare")
 _GENERATED = "_trioworkers_generated"
 _RESERVED = ("self", "steps", "target", "targets")
 
@@ -109,7 +110,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     """How often what has happened."""
 
     _names: ClassVar[Sequence[str] | None] = None
-    _known: ClassVar[dict[str, tuple[list[Any], st.SearchStrategy[Any]]]] = {}
+    _known: ClassVar[dict[str, list[tuple[list[Any], st.SearchStrategy[Any]]]]] = {}
 
     world: World
     system: LifecycleSystem
@@ -175,12 +176,21 @@ class LifecycleMachine(RuleBasedStateMachine):
         return self.system.worker(name)
 
     def one_of(self, attribute: str) -> st.SearchStrategy[Any]:
-        """One of the values that an attribute of the system holds."""
+        """One of the values that an attribute of the system holds; of names, more often one with which something can be done now."""
         values = list(getattr(self.system, attribute))
-        known = self._known.get(attribute)
-        if known is None or known[0] != values:
-            known = self._known[attribute] = values, st.sampled_from(values)
-        return known[1]
+        if attribute in _NAMES:
+            fine = [name for name in values if self._is_fine(attribute, name)]
+            values = [*fine, *fine, *fine, *values]
+        known = self._known.setdefault(attribute, [])
+        strategy = next((strategy for others, strategy in known if others == values), None)
+        if strategy is None:
+            strategy = st.sampled_from(values)
+            known.append((values, strategy))
+        return strategy
+
+    def _is_fine(self, attribute: str, name: str) -> bool:
+        """Whether a worker of that name is there; or is not, if one is to be added."""
+        return not name or (self.runner.get_worker(name) is None) == (attribute == "spare")
 
     def teardown(self) -> None:
         """End everything; nothing may be left. After a failure, only the world is closed, so that nothing hides what failed."""
@@ -196,6 +206,7 @@ class LifecycleMachine(RuleBasedStateMachine):
                 self._take_down()
         finally:
             self.tally.update(self.system.promises.tally)
+            self.tally.update({f"excused {verb}": count for verb, count in self.system.excused.items()})
 
     def _take_down(self) -> None:
         try:
@@ -239,11 +250,57 @@ class LifecycleMachine(RuleBasedStateMachine):
         self.world.advance(seconds)
         self.system.check_rest()
 
+    # -- what there is no operation for ------------------------------------------------------------------------------------
+
     @rule(how=st.sampled_from([*("",) * 10, "end", "cancel"]), steps=steps)
     def leave(self, how: str, steps: int) -> None:
         """End everything, or cancel it; rarely, for there is nothing to see afterwards."""
         if how:
             self.do("leave", how == "cancel", steps=steps)
+
+    @rule(one=names, other=names, steps=steps)
+    def hand_over(self, one: str, other: str, steps: int) -> None:
+        """Have a worker activate another one, and be inactive itself."""
+
+        async def hand_over() -> None:
+            await self.worker(one).activate_worker(other, deactivate_self=True)
+
+        self.do(hand_over, steps=steps)
+
+    @rule(name=names, count=st.sampled_from([0, 1, 70]), script=scripts, timeout=timeouts, steps=steps)
+    def stream(self, name: str, count: int, script: str, timeout: float | None, steps: int) -> None:
+        """Ask a worker for a stream, and read some of it."""
+
+        async def stream() -> None:
+            worker = self.worker(name)
+            job = next((job for job, (method, _) in collect(type(worker)).jobs.items() if _is_stream(worker, method)), None)
+            async with self.runner.job(name, name=job, payload=self.system.payload(script), timeout=timeout) as events:
+                reading = aiter(events)
+                for _ in range(count):
+                    await anext(reading, None)
+
+        self.do(stream, steps=steps)
+
+    @rule(name=names, steps=steps)
+    def ask_news(self, name: str, steps: int) -> None:
+        """Have a worker ask how far all that it has asked for is."""
+
+        async def ask_news() -> None:
+            worker = self.worker(name)
+            for job_id, group in [*worker.job_groups.items()]:
+                for other in group.worker_names:
+                    await worker.request_job_update(job_id, other)
+
+        self.do(ask_news, steps=steps)
+
+    @rule(name=names, steps=steps)
+    def clean_up(self, name: str, steps: int) -> None:
+        """Stop a worker, and have it release what it holds."""
+
+        async def clean_up() -> None:
+            await self.worker(name).cleanup()
+
+        self.do(clean_up, steps=steps)
 
 
 def check_machine(
@@ -258,7 +315,7 @@ def check_machine(
         machine: A subclass of :class:`LifecycleMachine`.
         settings: Hypothesis' settings.
         must: What must have happened at least once, by the names in ``machine.tally``. If left out: :data:`MUST`, and if it ran long
-            enough, each operation of its system.
+            enough, each rule that is not of your own.
 
     Raises:
         VacuousError: Something of that never happened: the machine has passed, and proved little.
@@ -275,9 +332,18 @@ def check_machine(
 def _due(machine: type[LifecycleMachine], must: Sequence[str] | None) -> Sequence[str]:
     if must is not None:
         return must
-    rules = [*_TIME, *(verb for verb in machine.system_class.marks if verb != "leave" and _is_rule(getattr(machine, verb)))]
+    rules = [name for name in dir(machine) if name != "leave" and _is_own(getattr(machine, name), name)]
     often = sum(machine.tally[name] for name in rules) >= OFTEN * len(rules)
     return [*MUST, *(rules if often else ())]
+
+
+def _is_own(member: object, name: str) -> bool:
+    """Whether it is a rule that counts itself under its name."""
+    return hasattr(member, RULE_MARKER) and (hasattr(member, _GENERATED) or member is getattr(LifecycleMachine, name, None))
+
+
+def _is_stream(worker: BaseWorker, method: str) -> bool:
+    return isasyncgenfunction(getattr(worker, method))
 
 
 # -- rules -----------------------------------------------------------------------------------------------------------------

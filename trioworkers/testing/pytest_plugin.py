@@ -117,7 +117,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     run = item.stash.get(RUN, None)
     if run is not None:
-        if report.failed and run.head:
+        if report.failed and run.tells:
             add_section(report, run.tale(item, run.head))
         if report.when == "teardown":
             del item.stash[RUN]

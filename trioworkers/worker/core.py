@@ -182,7 +182,7 @@ class WorkerCore:
                 task_status.started()
                 await self.inbox.data.serve()
         finally:
-            await self._farewell()
+            await self._farewell()  # noqa: ASYNC102 - shielded
             self.watches.close()
             self.registry().unregister(self.name)
 

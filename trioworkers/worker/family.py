@@ -299,7 +299,7 @@ class Family:
         except BaseException as error:
             await self._undo(waiting)  # noqa: ASYNC102 - shielded
             if launch.errors:  # as from a nursery: what they died of comes out beside the cancellation
-                raise flat_group(trouble, [*launch.errors, error]) from None
+                raise flat_group(trouble, [*launch.errors, error]) from None  # noqa: ASYNC104 - it is in the group
             raise
         if launch.missing:
             await self._undo(waiting)
@@ -307,7 +307,7 @@ class Family:
 
     async def _undo(self, families: Sequence[Family]) -> None:
         """None of them stays."""
-        with trio.CancelScope(shield=True):  # as trio's nursery waits: without bound
+        with trio.CancelScope(shield=True):  # noqa: ASYNC912 - nobody to wait for is fine; else without bound, as trio's nursery waits
             for family in families:
                 self.cancel_child(family, "not all workers given with it could be started")
             for family in families:
