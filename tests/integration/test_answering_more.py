@@ -15,9 +15,11 @@ from trioworkers import (
     BusJobCancelMessage,
     BusJobRequestMessage,
     BusJobResponseMessage,
+    BusMessage,
     JobEvent,
     JobStatus,
     LocalBus,
+    WorkerStateError,
     handles,
     job,
     open_runner,
@@ -123,3 +125,51 @@ async def test_an_id_that_is_somebody_elses_is_refused_with_a_reason(autojump_cl
         assert (answer.target, answer.status) == ("test", JobStatus.ERROR)
         assert answer.reason == f"worker 'doer' has a job {job_id!r} of somebody else"
         assert (list(doer.active_jobs), doer.statistics().answering.strangers) == ([job_id], 2)
+
+
+async def test_a_piece_of_a_stream_that_has_not_begun_is_refused(autojump_clock: MockClock) -> None:
+    """Neither verb sends a piece of a stream before its start: it is an error to the answerer, and nothing is sent."""
+    doer, asker = Hand("doer", forever), BaseWorker("asker")
+    async with open_runner(doer, asker) as runner, within(1):
+        job_id = await asker.request_job("doer", name="do")
+        await settle()
+        posted = runner.bus.statistics().posted
+        with pytest.raises(WorkerStateError, match="has no stream: call send_job_stream_start first"):
+            doer.send_job_stream_data_nowait(job_id, {"n": 1})
+        with pytest.raises(WorkerStateError, match="has no stream: call send_job_stream_start first"):
+            await doer.send_job_stream_data(job_id, {"n": 1})
+        assert (runner.bus.statistics().posted, list(doer.active_jobs)) == (posted, [job_id])
+
+
+class Snap(LocalBus):
+    """A bus on which somebody cancels a job in the very instant in which another one is answered."""
+
+    cancel: BusJobCancelMessage | None = None
+
+    def post(self, message: BusMessage) -> None:
+        """Send, and cancel."""
+        super().post(message)
+        if isinstance(message, BusJobResponseMessage) and self.cancel is not None:
+            cancel, self.cancel = self.cancel, None
+            super().post(cancel)
+
+
+async def test_a_job_cancelled_in_the_instant_of_its_turn_never_begins(autojump_clock: MockClock) -> None:
+    """J5: a queued job that is cancelled in the very instant in which it gets its turn does not run a line."""
+    log: Log = []
+
+    class Clerk(BaseWorker):
+        """Does one job at a time."""
+
+        @job(name="do", sequential=True)
+        async def do(self, message: BusJobRequestMessage) -> None:
+            """Write down that it begins."""
+            log.append(message.job_id)
+            await trio.sleep(1)
+
+    asker, bus = BaseWorker("asker"), Snap()
+    async with open_runner(asker, Clerk("clerk"), bus=bus), within(9):
+        first, second = [await asker.request_job("clerk", name="do") for _ in range(2)]
+        bus.cancel = BusJobCancelMessage(source="asker", target="clerk", job_id=second, reason="enough")
+        await trio.sleep(3)
+    assert log == [first]

@@ -299,3 +299,15 @@ async def test_a_block_that_could_not_be_sent_says_that_all_were_cancelled(autoj
             cancels = [(message.target, message.reason) for message in drain(messages) if isinstance(message, BusJobCancelMessage)]
         assert cancels == [("near", "the request could not be sent: ConnectionError: the line is dead")]
         assert block.statuses == dict.fromkeys(("near", "far", "last"), JobStatus.CANCELLED)
+
+
+async def test_nothing_of_the_wait_for_readiness_is_kept(autojump_clock: MockClock) -> None:
+    """When a request was sent, timed out, or was cancelled before its worker was ready, nothing of its wait is kept."""
+    async with open_runner(Hand("doer", echo)) as runner, within(9):
+        async with runner.job("doer", name="do"):
+            pass
+        with pytest.raises(JobError):
+            await runner.request_job("nobody", timeout=1)
+        with trio.move_on_after(1):
+            await runner.request_job("nobody")
+        assert (runner._requester._waits, runner.registry.waiting()) == ({}, {})

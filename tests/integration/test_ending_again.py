@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import trio
 from job_support import Log
-from life_support import Napper, Slow, ask, own_tasks
+from life_support import Napper, Slow, ask, own_tasks, state
 from support import settle, within
 from trio.testing import MockClock
 
 from trioworkers import BaseWorker, BusEndWorkerMessage, BusJobRequestMessage, WorkerRunner, job, open_runner
+from trioworkers._transitions import WorkerState
 
 
 def end(runner: WorkerRunner, *names: str) -> None:
@@ -83,3 +84,25 @@ async def test_the_tasks_of_an_end_are_named_after_it(autojump_clock: MockClock)
         assert ends() - before == {"end:parent", "end:child"}
         await parent.wait()
         assert ends() - before == set()
+
+
+async def test_children_taken_in_after_the_end_was_asked_for_end_too(autojump_clock: MockClock) -> None:
+    """L6: a worker told to end before it is ready may still take children in: they end with it, by themselves, and not by force."""
+    log: Log = []
+
+    class Late(BaseWorker):
+        """Takes a child in when it has been told to end."""
+
+        async def start(self) -> None:
+            """Wait for the end, then do that."""
+            await self.wait_ending()
+            await self.add_workers(Slow("child", down=1, log=log))
+            await super().start()
+
+    late = Late("late")
+    async with open_runner(shutdown_timeout=100) as runner, within(50), trio.open_nursery() as nursery:
+        nursery.start_soon(runner.add_workers, late)
+        await settle()
+        end(runner, "late")
+        await late.wait()
+        assert (trio.current_time(), log, state(late)) == (1, [("child", "gone", 1)], WorkerState.FINISHED)

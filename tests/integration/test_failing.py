@@ -387,7 +387,7 @@ async def test_an_error_of_a_cancelled_worker_is_not_lost(autojump_clock: MockCl
 
 
 async def test_a_child_that_dies_while_its_parent_starts(autojump_clock: MockClock) -> None:
-    """A child that was READY and dies before its parent is fails the parent's start; no hook runs in a parent that is not READY."""
+    """A child that was READY and dies before its parent is fails the parent's start; the parent hears of it first, as at any time."""
 
     async def crash(worker: BaseWorker) -> None:
         await trio.sleep(1)
@@ -399,7 +399,8 @@ async def test_a_child_that_dies_while_its_parent_starts(autojump_clock: MockClo
     await runner.add_workers(parent)
     async with within(2):
         assert await errors_of(runner.run) == ["ValueError: boom"]
-    assert (parent.log, states(parent, slow)) == ([], [WorkerState.FAILED, WorkerState.FINISHED])
+    assert parent.log == [("parent", "failed", "child", "ValueError: boom")]
+    assert states(parent, slow) == [WorkerState.FAILED, WorkerState.FINISHED]
 
 
 async def test_who_fails_answers_at_once(autojump_clock: MockClock) -> None:

@@ -17,6 +17,7 @@ from trioworkers import (
     BusJobResponseMessage,
     WorkerParams,
     WorkerStartError,
+    WorkerStateError,
     open_runner,
 )
 from trioworkers._transitions import WorkerState
@@ -138,3 +139,38 @@ async def test_a_worker_that_ended_without_a_reason_says_so(autojump_clock: Mock
             reasons = [message.reason for message in drain(messages) if isinstance(message, BusJobResponseMessage)]
         await worker.wait()
     assert reasons == ["worker 'worker' has stopped: no reason given"]
+
+
+async def test_a_child_that_quits_before_it_is_ready_holds_no_end_up(autojump_clock: MockClock) -> None:
+    """L6: a child that was being started when its parent was ended, and is never ready, is nothing to wait for any more."""
+    parent = BaseWorker("parent")
+    async with open_runner(parent, shutdown_timeout=100) as runner, within(50), trio.open_nursery() as nursery:
+
+        async def add() -> None:
+            with pytest.raises(ExceptionGroup) as caught:
+                await parent.add_workers(Quitter("child"))
+            assert caught.group_contains(WorkerStartError, match="its run\\(\\) returned$")
+
+        nursery.start_soon(add)
+        await settle()
+        runner.bus.post(BusEndWorkerMessage(source="test", target="parent", reason="enough"))
+        await parent.wait()
+        assert (trio.current_time(), state(parent)) == (0, WorkerState.FINISHED)
+
+
+async def test_a_worker_whose_surroundings_are_cancelled_takes_nobody_in(autojump_clock: MockClock) -> None:
+    """U28: while a worker leaves because what is around it was cancelled, it is CANCELLING, and refuses children at the call."""
+    parent, late = BaseWorker("parent"), BaseWorker("late")
+    await parent.add_workers(Slow("child", down=3))
+    async with open_runner() as runner, within(50), trio.open_nursery() as nursery:
+        await parent.attach(registry=runner.registry, bus=runner.bus)
+        nursery.start_soon(parent.run, WorkerParams())
+        await settle()
+        assert state(parent) is WorkerState.READY
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(1)
+            assert state(parent) is WorkerState.CANCELLING
+            with pytest.raises(WorkerStateError, match="'parent' is cancelling and takes no children in any more"):
+                await parent.add_workers(late)
+    assert (state(parent), state(late)) == (WorkerState.FINISHED, WorkerState.NEW)

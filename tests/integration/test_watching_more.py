@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import trio
 from job_support import drain
-from support import Recorder, settle
+from support import Alarm, Note, Recorder, settle
 
-from trioworkers import BaseWorker, BusWorkerReadyMessage, WorkerRegistry, WorkerRunner, open_runner
+from trioworkers import BaseWorker, BusWorkerReadyMessage, WorkerErrorData, WorkerRegistry, WorkerRunner, handles, open_runner
 
 
 def watches(registry: WorkerRegistry) -> dict[str, int]:
@@ -56,3 +58,44 @@ async def test_the_announcement_says_what_the_registry_knows() -> None:
         name: (runner.name, entry.parent, entry.active, entry.bridged, entry.started_at) for name, entry in entries.items()
     }
     assert {name: entry.started_at for name, entry in entries.items()} == {"child": 5.0, "parent": 6.0}
+
+
+async def test_hooks_run_in_tasks_named_after_their_lane() -> None:
+    """The task in which a hook runs has a stable name: the worker's own for data, else that of the lane and the worker."""
+    names: dict[str, str] = {}
+
+    class Looker(BaseWorker):
+        """Writes down in which task each hook runs."""
+
+        async def on_activated(self, args: dict[str, Any] | None) -> None:
+            """Write it down."""
+            names["activated"] = trio.lowlevel.current_task().name
+
+        async def on_worker_failed(self, data: WorkerErrorData) -> None:
+            """Write it down."""
+            names["failed"] = trio.lowlevel.current_task().name
+
+        @handles(Alarm)
+        async def on_alarm(self, message: Alarm) -> None:
+            """Write it down."""
+            names["alarm"] = trio.lowlevel.current_task().name
+
+        @handles(Note)
+        async def on_note(self, message: Note) -> None:
+            """Write it down."""
+            names["note"] = trio.lowlevel.current_task().name
+
+    child = BaseWorker("child")
+    looker = Looker("looker")
+    await looker.add_workers(child)
+    async with open_runner(looker) as runner:
+        for message in (Alarm(source="test", target="looker"), Note(source="test", target="looker")):
+            runner.bus.post(message)
+        await child.send_bus_error_message("boom")
+        await settle()
+    assert names == {
+        "activated": "activation:looker",
+        "failed": "failures:looker",
+        "alarm": "system:looker",
+        "note": "worker:looker",
+    }

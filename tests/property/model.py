@@ -512,7 +512,8 @@ class Model:
         self.tally[name] += 1
         busy = record.lanes.get(lane)
         follows = name == "on_bus_message" and record.shown.get(lane) is about  # it belongs to the hook before it
-        self.check("B4", not record.over and (follows or state in ("ready", "ending")), actor.name, name, "begins, but it is", state)
+        served = state in ("ready", "ending") or (lane == "failures" and state == "starting")  # children may die as soon as they live
+        self.check("B4", not record.over and (follows or served), actor.name, name, "begins, but it is", state)
         self.check("B1", busy is None, actor.name, name, "begins while", busy, "still runs in the lane of", lane)
         if lane == "data" and "system" not in record.lanes and not follows:
             waiting = actor.statistics().mailbox.system

@@ -57,8 +57,7 @@ class Client:
                 return
         if self.bug != "takes late answers":
             del self.bells[job]
-        if not self.outcomes[job]:
-            self.outcomes[job].append("given up")
+        self.outcomes[job] = self.outcomes[job] or ["given up"]  # the answer may have come in this very moment
 
     async def listen(self) -> None:
         """Take answers: of each job, the first one, as long as somebody waits for it."""

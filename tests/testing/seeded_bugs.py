@@ -117,7 +117,7 @@ def data_before_system(put: Put) -> None:
     put(Lane, "must_go_first", property(lambda self: bool(self.waiting) and self.busy))
 
 
-@bug("B1", budget=100)
+@bug("B1", "J3", "R2", budget=100)
 def newest_first(put: Put) -> None:
     """A lane that has fallen behind takes up the newest message."""
     right = Lane._run_next
@@ -130,7 +130,7 @@ def newest_first(put: Put) -> None:
     put(Lane, "_run_next", run_next)
 
 
-@bug("B5", "L6", budget=100)
+@bug("B1", "B5", budget=100)
 def crowded_out(put: Put) -> None:
     """A lane that holds more than a batch drops the oldest without a word."""
     right = Lane.put
@@ -662,7 +662,7 @@ def child_error_swallowed(put: Put) -> None:
     right = Family._account_for
 
     async def account_for(self: Family, child: Family, launch: Any) -> None:
-        if child.lifecycle.was_ready and child.lifecycle.errors and self.lifecycle.is_serving and not self.is_runner:
+        if child.lifecycle.was_ready and child.lifecycle.errors and not self.lifecycle.is_leaving and not self.is_runner:
             await self._duties.child_failed(Any)  # type: ignore[arg-type]
         else:
             await right(self, child, launch)

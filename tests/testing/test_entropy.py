@@ -1,5 +1,7 @@
 """What a simulated program gets from the outside world: randomness, time, threads, names."""
 
+# ruff: noqa: S311 - randomness is what is tested
+
 from __future__ import annotations
 
 import os
@@ -12,16 +14,18 @@ import time  # noqa: TID251 - the same
 import uuid  # noqa: TID251 - the same
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from random import choice, randint, shuffle  # noqa: TID251 - as many programs do
 from typing import Any, Literal
 
 import pytest
 import trio
+from trio.to_thread import run_sync
 
 from trioworkers import BaseWorker, BusJobRequestMessage, WorkerRunner, job, open_runner
 from trioworkers.testing import NondeterminismError, World
-from trioworkers.testing._entropy import EPOCH, _PLACES
+from trioworkers.testing._entropy import _PLACES, EPOCH
 from trioworkers.testing._shared import Shared
 
 
@@ -99,13 +103,13 @@ def test_a_programs_own_seed_counts() -> None:
         state = random.getstate()
         first = random.random()
         random.setstate(state)
-        mine = random.Random(6)  # noqa: S311 - seeded
+        mine = random.Random(6)
         return [first, random.random(), mine.random()]
 
     with World(1) as world:
         first, second, mine = world.run(seed_it)
-    assert first == second == random.Random(5).random()  # noqa: S311 - seeded
-    assert mine == random.Random(6).random()  # noqa: S311 - seeded
+    assert first == second == random.Random(5).random()
+    assert mine == random.Random(6).random()
 
 
 def test_clocks_tell_virtual_time() -> None:
@@ -159,7 +163,7 @@ def test_other_threads_hear_the_real_ones() -> None:
             met = world.run(meet)
         with World(1) as world:
             assert world.run(alone) == met
-        plain = random.Random(3)  # noqa: S311 - seeded
+        plain = random.Random(3)
         assert heard[1:3] == [plain.random(), plain.choice("abc")]
         assert heard[0] > EPOCH + 10**8
     finally:
@@ -194,7 +198,7 @@ def test_real_is_left_alone() -> None:
     with World(entropy="real") as world:
         assert world.run(ask, *SOURCES)
         assert time.time() > EPOCH + 10**8
-        assert random.random.__self__ is random._inst  # type: ignore[attr-defined]
+        assert world.run(ask, "urandom") != world.run(ask, "urandom")
     assert answers(1, "uuid4", entropy="real") != answers(1, "uuid4", entropy="real")
 
 
@@ -228,21 +232,20 @@ def test_forbidden_clocks_are_named(name: str, unit: str) -> None:
     async def greedy() -> None:
         getattr(time, name + unit)()
 
-    with World(entropy="forbid") as world:
-        with pytest.raises(NondeterminismError, match=rf"'greedy' asks for time\.{name}{unit}:"):
-            world.run(greedy)
+    with World(entropy="forbid") as world, pytest.raises(NondeterminismError, match=rf"'greedy' asks for time\.{name}{unit}:"):
+        world.run(greedy)
 
 
 def test_what_is_forbidden_is_so_for_tasks() -> None:
     """With ``entropy="forbid"``, the host may ask as ever; a generator that is made from a seed is nobody's business."""
 
     async def seeded() -> float:
-        return random.Random(5).random()  # noqa: S311 - seeded
+        return random.Random(5).random()
 
     with World(entropy="forbid") as world:
         assert time.time() > EPOCH + 10**8
-        assert random.Random().random() != random.Random().random()  # noqa: S311 - real
-        assert world.run(seeded) == random.Random(5).random()  # noqa: S311 - seeded
+        assert random.Random().random() != random.Random().random()
+        assert world.run(seeded) == random.Random(5).random()
 
 
 # -- threads and processes -------------------------------------------------------------------------------------------------
@@ -251,6 +254,11 @@ def test_what_is_forbidden_is_so_for_tasks() -> None:
 async def use_a_thread() -> None:
     """Ask for a function to be run elsewhere."""
     await trio.to_thread.run_sync(threading.get_ident)
+
+
+async def use_a_thread_by_its_name() -> None:
+    """The same, as some programs write it."""
+    await run_sync(threading.get_ident)
 
 
 async def read_a_file() -> None:
@@ -268,7 +276,15 @@ async def run_a_process() -> None:
     await trio.run_process([sys.executable, "-c", "pass"])
 
 
-@pytest.mark.parametrize("program", [use_a_thread, read_a_file, resolve_a_name, run_a_process])
+async def start_a_thread() -> None:
+    """The same by trio's lowest level."""
+    trio.lowlevel.start_thread_soon(threading.get_ident, print)
+
+
+THREADED = (use_a_thread, use_a_thread_by_its_name, read_a_file, resolve_a_name, run_a_process, start_a_thread)
+
+
+@pytest.mark.parametrize("program", THREADED)
 @pytest.mark.parametrize("swallows", [False, True])
 def test_threads_are_refused_by_name(program: Callable[[], Any], swallows: bool) -> None:
     """Who asks trio for a thread, in whatever way, is named, together with the way out, also if the program swallows the error."""
@@ -276,7 +292,7 @@ def test_threads_are_refused_by_name(program: Callable[[], Any], swallows: bool)
     async def greedy() -> None:
         try:
             await program()
-        except BaseException:
+        except NondeterminismError:
             if not swallows:
                 raise
 
@@ -286,15 +302,20 @@ def test_threads_are_refused_by_name(program: Callable[[], Any], swallows: bool)
             world.settle()
 
 
-def test_a_thread_in_line_runs_at_once() -> None:
-    """With ``threads="inline"`` the function runs in the task that asks, others may go first and before its answer is seen."""
+@pytest.mark.parametrize("fetch", [trio.to_thread.run_sync, run_sync])
+def test_what_was_for_a_thread_runs_in_a_step_of_its_own(fetch: Any) -> None:
+    """With ``threads="inline"`` the function runs on the same thread, at some time before its answer is seen, as a thread would."""
     log: list[str] = []
 
-    async def here() -> int:
-        return await trio.to_thread.run_sync(lambda: log.append("run") or threading.get_ident(), limiter=trio.CapacityLimiter(1))
+    def run() -> int:
+        log.append(f"run in {spell.get()}")
+        return threading.get_ident()
 
-    async def fail() -> None:
-        await trio.to_thread.run_sync(lambda: 1 // 0)
+    async def ask_for_it() -> None:
+        spell.set("the asker's context")
+        log.append("asked")
+        assert await fetch(run, limiter=trio.CapacityLimiter(1)) == threading.get_ident()
+        log.append("answered")
 
     async def others() -> None:
         for _ in range(3):
@@ -302,45 +323,29 @@ def test_a_thread_in_line_runs_at_once() -> None:
             await trio.lowlevel.checkpoint()
 
     orders = set()
-    for seed in range(30):
+    for seed in range(40):
+        log.clear()
         with World(seed, threads="inline") as world:
-            log.clear()
             world.spawn(others)
-            assert world.run(here) == threading.get_ident()
-            orders.add(tuple(log))
-            with pytest.raises(ZeroDivisionError):
-                world.run(fail)
-            handle = world.spawn(here)
-            handle.scope.cancel()
-            world.settle()
-            assert log.count("run") == 1
-    assert len(orders) > 2
+            world.run(ask_for_it)
+        assert [each for each in log if each != "other"] == ["asked", "run in the asker's context", "answered"]
+        orders.add(tuple(log))
+    assert len(orders) > 5
 
 
-def test_files_are_read_in_line() -> None:
-    """What trio does in threads works in line as well."""
+spell: ContextVar[str] = ContextVar("spell", default="no context")
 
-    async def read() -> bytes:
-        return await trio.Path(__file__).read_bytes()
+
+def test_errors_and_files_come_in_line() -> None:
+    """With ``threads="inline"``, what trio does in threads works, and errors come where they belong."""
+
+    async def read(name: str) -> bytes:
+        return await trio.Path(name).read_bytes()
 
     with World(threads="inline") as world:
-        assert world.run(read) == Path(__file__).read_bytes()
-
-
-def test_a_subprocess_is_refused_in_line_too() -> None:
-    """A process that is started nevertheless is not waited for: who waits is named."""
-
-    async def sleepy() -> None:
-        await trio.run_process([sys.executable, "-c", "import time; time.sleep(60)"])
-
-    world = World(threads="inline")
-    world.spawn(sleepy)
-    with pytest.raises(NondeterminismError, match="waits for a socket, a process or a thread"):
-        world.settle()
-    try:
-        world.close()
-    except (NondeterminismError, AssertionError):
-        pass
+        assert world.run(read, __file__) == Path(__file__).read_bytes()
+        with pytest.raises(NotADirectoryError):
+            world.run(read, f"{__file__}/none")
 
 
 # -- what the library makes up ---------------------------------------------------------------------------------------------

@@ -194,10 +194,10 @@ def test_a_program_without_choices_takes_one_course() -> None:
     assert search(steps, 3, settings=Settings(max_examples=20, strategy="uniform")).distinct <= 2
 
 
-@pytest.mark.parametrize(("limit", "examples"), [(0, 1), (2.5, 3), (100, 10)])
+@pytest.mark.parametrize(("limit", "examples"), [(0, 1), (2, 2), (2.5, 3), (100, 10)])
 def test_a_time_limit_ends_it(limit: float, examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the time is up no further schedule is begun; one is always run."""
-    clock = iter(range(100))
+    clock = iter(range(1000, 1100))
     monkeypatch.setattr(searching, "wall_clock", lambda: float(next(clock)))
     exploration = search(mixed, settings=Settings(max_examples=10, time_limit=limit))
     assert exploration.examples == examples
@@ -332,6 +332,17 @@ async def overdraw_thrice() -> None:
     await overdraw(takers=3, overdraft=10)
 
 
+def test_time_stands_still_in_all_schedules() -> None:
+    """If it is to be every schedule, steps cost nothing: no timeout may depend on chance."""
+
+    async def program() -> None:
+        await counts_of_steps(1, 1)
+        assert trio.current_time() == 0
+
+    assert search(program, settings=Settings(strategy="exhaustive", step_cost=1)).exhausted
+    assert search(program, settings=Settings(step_cost=1)).failure is not None
+
+
 def test_chance_is_the_same_in_all_schedules() -> None:
     """Every schedule of one program means: what it gets by chance does not change from one to the next."""
     drawn: set[bytes] = set()
@@ -461,6 +472,34 @@ def test_kinds_of_failures() -> None:
     assert kind_of(one) == kind_of(ExceptionGroup("", [KeyError(), ValueError()])) == ("KeyError", "ValueError")
     assert kind_of(ValueError()) == ("ValueError",)
     assert kind_of(None) == ()
+
+
+def test_what_need_not_be_held_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the schedule that failed, as few holds are left as it takes: without any one of them the program does not fail so."""
+    monkeypatch.setattr(searching, "PROOF_RUNS", 0)
+    lengths: list[int] = []
+    for seed in range(5):
+        failure = search(overdraw_thrice, settings=Settings(seed=seed, strategy="uniform")).failure
+        assert failure is not None
+        holds = failure.result.schedule.holds
+        lengths.append(len(holds))
+        for number in range(len(holds)):
+            simulate(overdraw_thrice, schedule=Schedule((*holds[:number], *holds[number + 1 :]))).unwrap()
+    assert 2 <= min(lengths) <= max(lengths) <= 4
+
+
+def test_long_runs_are_not_repeated_for_ever() -> None:
+    """The longer a run is, the fewer are spent on looking for a simpler failure."""
+
+    async def long() -> None:
+        await steps(2000)
+        await overdraw(takers=3, overdraft=10)
+
+    short, longer = search(overdraw_thrice).failure, search(long, settings=Settings(strategy="pct")).failure
+    assert short is not None
+    assert longer is not None
+    assert longer.runs < 30
+    assert short.runs < 300
 
 
 def test_steps_cost_nothing_if_they_need_not() -> None:

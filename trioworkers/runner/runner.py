@@ -328,6 +328,7 @@ class WorkerRunner:
         params = WorkerParams(trio_token=trio.lowlevel.current_trio_token(), shutdown_timeout=self._shutdown_timeout)
         async with self._family.household(params) as nursery:
             self._requester.open(nursery)
+            self._inbox.system.open(nursery)  # before it is ready itself: roots may die as soon as they live
             signals: trio.CancelScope = await nursery.start(watch_signals, self._signals, self._on_signal)
             try:
                 await self._family.start(list(self._family.children.values()))
@@ -345,7 +346,6 @@ class WorkerRunner:
         await trio.lowlevel.checkpoint_if_cancelled()  # by a worker that was ready a moment before
         self._lifecycle.ready()
         self._inbox.data.open(nursery)
-        self._inbox.system.open(nursery)
         if self._lifecycle.ending is not None:
             self._family.begin_end()
         await self._hooks.fire("on_ready")

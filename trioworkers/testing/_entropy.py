@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from contextvars import copy_context
 from functools import cache, partial, wraps
 from typing import Any, Literal, TypeVar, get_args
 
@@ -34,7 +34,7 @@ Substitutes = dict[str, Callable[..., Any]]
 Complain = Callable[[str], BaseException]
 """Gets what was asked for, and notes it; returns the error to raise."""
 
-_THREAD = "trio.to_thread.run_sync: no seed decides when a thread is done. With threads='inline' the function is run at once"
+_NO_THREAD = "trio.to_thread.run_sync: no seed decides when a thread is done. With threads='inline' it is run without one"
 _ENTROPY = "no seed decides what it returns. Take it from something the test can replace, or simulate with entropy='seeded'"
 _UNSEEDED = "random.Random()"
 
@@ -48,14 +48,14 @@ def outside_world(seed: int, now: Callable[[], float], complain: Complain, entro
         now: Virtual seconds since the start.
         complain: Is told of what is forbidden and was done; it is raised where it was done, too, where it could be caught.
         entropy: ``"seeded"``: as the seed says. ``"forbid"``: an error, if a task asks. ``"real"``: left alone.
-        threads: ``"inline"``: what was meant for a thread is run at once, in the task that asks. ``"forbid"``: an error.
+        threads: ``"inline"``: what was meant for a thread is run on this one, in a step of its own. ``"forbid"``: an error.
 
     Raises:
         ValueError: There is no such way.
     """
     _check("entropy", entropy, get_args(Entropy))
     _check("threads", threads, get_args(Threads))
-    substitutes: Substitutes = {_RUN_SYNC: _run_inline if threads == "inline" else partial(_forbidden, complain, _THREAD)}
+    substitutes: Substitutes = {_THREAD: _in_line if threads == "inline" else _outside_tasks(complain, _NO_THREAD, _REAL[_THREAD])}
     if entropy == "seeded":
         substitutes |= _seeded(seed, now)
     if entropy == "forbid":
@@ -79,11 +79,12 @@ def _check(name: str, value: object, choices: tuple[object, ...]) -> None:
 _SHARED_RANDOM = random._inst  # noqa: SLF001 - what the functions of the module are methods of; it has no other name
 _OF_ITS_CLASS = ("random", "getrandbits")
 """What its other methods ask: replaced there, too, for those who have imported ``choice`` from ``random``."""
-_RUN_SYNC = "trio.to_thread.run_sync"
+_THREAD = "trio.lowlevel.start_thread_soon"
 _CLOCKS = tuple(f"{name}{unit}" for name in ("time", "monotonic", "perf_counter", "process_time") for unit in ("", "_ns"))
 _RANDOM = tuple(name for name, function in vars(random).items() if getattr(function, "__self__", None) is _SHARED_RANDOM)
 _PLACES: tuple[tuple[str, Any, str], ...] = (
-    (_RUN_SYNC, trio.to_thread, "run_sync"),
+    (_THREAD, trio.lowlevel, "start_thread_soon"),
+    (_THREAD, sys.modules[trio.to_thread.run_sync.__globals__["__name__"]], "start_thread_soon"),
     ("os.urandom", os, "urandom"),
     ("os.urandom", random, "_urandom"),  # for random.SystemRandom, and by that for secrets
     ("uuid.uuid1", uuid, "uuid1"),
@@ -153,13 +154,15 @@ def _in(name: str, seconds: Callable[[], float]) -> Callable[[], float]:
 
 def _forbidding(complain: Complain) -> Substitutes:
     real = {**_REAL, _UNSEEDED: lambda: None}
-    found = {name: _outside_tasks(complain, name, function) for name, function in real.items() if name != _RUN_SYNC}
+    found = {name: _outside_tasks(complain, f"{name}: {_ENTROPY}", function) for name, function in real.items() if name != _THREAD}
     return {**found, _UNSEEDED: _seeding(found[_UNSEEDED])}
 
 
-def _outside_tasks(complain: Complain, name: str, real: Callable[..., T]) -> Callable[..., T]:
+def _outside_tasks(complain: Complain, what: str, real: Callable[..., T]) -> Callable[..., T]:
     def maybe(*args: Any, **options: Any) -> T:
-        return _forbidden(complain, f"{name}: {_ENTROPY}") if trio.lowlevel.in_trio_task() else real(*args, **options)
+        if trio.lowlevel.in_trio_task():
+            raise complain(what)
+        return real(*args, **options)
 
     return maybe
 
@@ -173,14 +176,7 @@ def _seeding(draw: Callable[[], Any]) -> Callable[..., None]:
     return seed
 
 
-def _forbidden(complain: Complain, what: str, *args: object, **options: object) -> Any:
-    del args, options
-    raise complain(what)
-
-
-async def _run_inline(sync_fn: Callable[..., T], *args: Any, **options: object) -> T:
-    del options
-    await trio.lowlevel.checkpoint()
-    result = outcome.capture(copy_context().run, sync_fn, *args)
-    await trio.lowlevel.cancel_shielded_checkpoint()
-    return result.unwrap()
+def _in_line(fn: Callable[[], T], deliver: Callable[[outcome.Outcome[T]], object], name: str | None = None) -> None:
+    """Run it on this thread, but in a later step, which is trio's own: somebody else may go first."""
+    del name
+    trio.lowlevel.current_trio_token().run_sync_soon(lambda: deliver(outcome.capture(fn)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -45,14 +45,14 @@ _SOMETIMES = (
 )
 
 
-@cache
-def marks_of(cls: type) -> Marks:
+@lru_cache(256)
+def marks_of(cls: type[Any]) -> Marks:
     """What is marked in a class of workers."""
     return collect(cls)
 
 
-@cache
-def overridden(cls: type) -> tuple[str, ...]:
+@lru_cache(256)
+def overridden(cls: type[Any]) -> tuple[str, ...]:
     """The hooks that a class of workers overrides."""
     return tuple(name for name in _HOOKS if getattr(cls, name) is not getattr(WorkerHooks, name))
 

@@ -145,7 +145,8 @@ class HookPromises(Observer):
         if life is None:
             return
         follows = about is not None and lane != "activation" and life.last.get(lane) is about
-        if life.state not in SERVING and not (follows and life.state is WorkerState.CANCELLING):
+        early = lane == "failures" and life.state is WorkerState.STARTING  # its children live before it is ready itself
+        if not (life.state in SERVING or early or (follows and life.state is WorkerState.CANCELLING)):
             self.ledger.blame(
                 "B4" if life.was_ready or lane != "activation" else "L3", f"{name!r} is {life.state}, and its hook {hook} begins"
             )

@@ -128,7 +128,7 @@ class LifePromises(Observer):
             self.ledger.blame("L6", f"{life.name!r} was to end by t={ending.due:g}, and is {life.state}")
 
     def _check_idle(self, life: Life) -> None:
-        """L6: an end waits for nothing but work. (A runner without workers may be in the handler of an event of its own.)"""
+        """L6: an end waits for nothing but work; a runner without workers may be in a handler of an event of its own."""
         family = [life]
         for member in family:
             family.extend(self.ledger.below(member))

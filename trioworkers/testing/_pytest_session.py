@@ -47,6 +47,7 @@ class Explored:
 
     item: pytest.Function
     options: Options
+    _is_trio: bool = attrs.field(init=False)
     _refusal: str = attrs.field(init=False)
     _test: Any = attrs.field(init=False)
     _properties: Sequence[tuple[str, object]] = attrs.field(init=False)
@@ -58,8 +59,9 @@ class Explored:
 
     def __attrs_post_init__(self) -> None:
         item = self.item
-        self._refusal, self._test, self._properties = refusal_of(item), item.obj, list(item.user_properties)
-        if is_trio(item) and not self._refusal:
+        self._is_trio, self._refusal, self._test = is_trio(item), refusal_of(item), item.obj
+        self._properties = list(item.user_properties)
+        if self._is_trio and not self._refusal:
             item.add_marker(pytest.mark.trio(run=self.trio_run), append=False)
 
     def trio_run(self, main: Callable[[], Awaitable[Any]], **options: Any) -> Any:
@@ -111,7 +113,7 @@ class Explored:
     def _figures(self, schedules: int) -> dict[str, Any]:
         if self._courses:
             return {"schedules": schedules, "courses": len(self._courses), "seconds": sum(self._durations.values())}
-        return {"refused": "pytest-trio has run it by other means"} if is_trio(self.item) and not self._run.raised else {}
+        return {"refused": "pytest-trio has run it by other means"} if self._is_trio and not self._run.raised else {}
 
     def _report_of(self, error: BaseException) -> pytest.TestReport:
         def fail() -> None:

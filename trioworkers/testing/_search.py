@@ -50,7 +50,7 @@ class Search:
         plans = self._plans()
         for number, (strategy, seed, cost) in enumerate(plans, 1):
             result = self.run(strategy=strategy, seed=seed, step_cost=cost, granularity=self.settings.granularity)
-            self._length = max(1, result.choices)
+            self._length = result.choices
             courses.add(hash(tuple(step.label for step in result.trace)))
             if number == 1:
                 self._check_determinism(result)

@@ -68,9 +68,11 @@ class Peer:
     cancelled: dict[tuple[str, str], None] = attrs.field(factory=dict)
     given_up: dict[tuple[str, str], tuple[BusJobCancelMessage, float]] = attrs.field(factory=dict)
 
-    def has(self, name: str) -> bool:
-        """Whether that name seems to be there."""
-        return name == self.runner or name in self.workers or name in self.heard
+    def takes(self, message: BusMessage) -> bool:
+        """Whether that message seems to be for somebody there, or about a job that was asked for there."""
+        name = message.target
+        there = name is None or name == self.runner or name in self.workers or name in self.heard
+        return there or (getattr(message, "job_id", None), name) in self.asked
 
     def has_gone(self, message: BusMessage, target: str) -> None:
         """A message has left for it."""
@@ -172,12 +174,11 @@ class SimBus(WorkerBus):
         """Send it to the node that has its target, or to all."""
         if self.is_dead or message is self._arriving:  # what comes from outside is not sent back
             return False
-        target = message.target
-        peers = [peer for peer in self._peers.values() if not peer.is_lost and (target is None or peer.has(target))]
+        peers = [peer for peer in self._peers.values() if not peer.is_lost and peer.takes(message)]
         self._send([peer.node for peer in peers], message)
-        if target is not None:
+        if message.target is not None:
             for peer in peers:
-                peer.has_gone(message, target)
+                peer.has_gone(message, message.target)
         return bool(peers)
 
     # -- what the network does ---------------------------------------------------------------------------------------------

@@ -28,6 +28,8 @@ import trio
 from .._checks import check_name, check_seconds
 from ._carrier import LATENCY, Carrier
 from ._carrier import Crossing as Crossing
+from ._weather import KINDS as KINDS
+from ._weather import TIMES as TIMES
 from ._weather import Burst as Burst
 from ._weather import Crash as Crash
 from ._weather import Delay as Delay

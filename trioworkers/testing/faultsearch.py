@@ -97,16 +97,22 @@ class FaultVerdict:
             raise VacuousError(f"no fault of {self.examples} plans has struck: does the program use its plan, and the nodes' names?")
 
 
+def _some(of: object, field: Any, value: tuple[object, ...]) -> None:
+    del of
+    if not value:
+        raise ValueError(f"{field.name} must not be empty")
+
+
 @attrs.frozen(kw_only=True)
 class _Choice:
     """What there is to choose from."""
 
-    nodes: tuple[str, ...]
+    nodes: tuple[str, ...] = attrs.field(validator=_some)
     max_faults: int = attrs.field(validator=at_least(1))
     messages: int = attrs.field(validator=at_least(1))
     jobs: int = attrs.field(validator=at_least(1))
-    times: tuple[float, ...]
-    kinds: tuple[type[Fault], ...]
+    times: tuple[float, ...] = attrs.field(validator=_some)
+    kinds: tuple[type[Fault], ...] = attrs.field(validator=_some)
 
     def plan(self, rng: random.Random) -> FaultPlan:
         """Draw one: a few faults, of few kinds, so that those of one kind may come together."""
@@ -210,8 +216,8 @@ def simpler_faults(fault: Fault) -> Iterator[Fault]:
 def _simpler_values(role: Role, value: Any) -> Sequence[Any]:
     if role in ("number", "job", "count"):
         return sorted({0, value // 2, value - 1} & {*range(value)})
-    if role in ("time", "length"):
-        return [time for time in TIMES if time < value]
+    if role == "time" or (role == "length" and value < math.inf):
+        return [*([math.inf] if role == "length" else []), *(time for time in TIMES if time < value)]
     plain = {"way": WAYS[0], "what": WHATS[0], "flag": False}.get(role, value)
     return [] if plain == value else [plain]
 

@@ -13,6 +13,16 @@ except ImportError as error:
 
 from ._weather import KINDS, TIMES, WAYS, WHATS, Fault, Role, roles
 from .faults import FaultPlan
+from .machine import LifecycleMachine as LifecycleMachine
+from .machine import check_machine as check_machine
+from .machine import names as names
+from .machine import owners as owners
+from .machine import scripts as scripts
+from .machine import spare as spare
+from .machine import steps as steps
+from .machine import timeouts as timeouts
+from .machine import uses as uses
+from .machine import which as which
 from .schedule import Hold, Schedule
 from .simulate import STEP_COST, SimResult
 
@@ -107,7 +117,7 @@ def _values(nodes: Sequence[str], messages: int, jobs: int, times: Sequence[floa
         "count": st.integers(2, 6),
         "job": st.integers(0, max(0, jobs - 1)),
         "time": time,
-        "length": st.one_of(time, st.just(math.inf)),
+        "length": st.one_of(st.just(math.inf), time),
         "way": st.sampled_from(WAYS),
         "what": st.sampled_from(WHATS),
         "flag": st.booleans(),

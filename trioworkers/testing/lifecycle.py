@@ -33,7 +33,7 @@ from .world import Handle, World
 
 T = TypeVar("T")
 MakeRunner = Callable[[], WorkerRunner] | Callable[[], Awaitable[WorkerRunner]]
-SCRIPTS = ("return", "nap", "raise", "fail", "defer", "forever", "ask", "swallow")
+SCRIPTS = ("return", "nap", "raise", "fail", "defer", "forever", "ask", "again", "swallow")
 """What the jobs of a :class:`Puppet` can be told to do, in ``payload["do"]``."""
 ENDS: Mapping[str, Sequence[JobStatus]] = {
     "return": (JobStatus.COMPLETED,),
@@ -49,6 +49,8 @@ MANNERS = ("", "slow", "fail")
 """How a :class:`Puppet` can start."""
 ANSWER = {"answered": True}
 """What is answered in a job's place."""
+BEGUN = {"begun": True}
+"""What each job says when its script begins."""
 PIECES = 70
 """More than a window, and more than a batch."""
 
@@ -95,9 +97,8 @@ class Puppet(BaseWorker):
         await trio.lowlevel.checkpoint()
 
     async def on_activated(self, args: dict[str, Any] | None) -> None:
-        """Take a moment."""
-        del args
-        await trio.lowlevel.checkpoint()
+        """Take a moment, or longer if there is something to do."""
+        await trio.sleep(0.25 if args else 0)
 
     async def on_deactivated(self) -> None:
         """Take a moment."""
@@ -157,7 +158,7 @@ class Puppet(BaseWorker):
 
     async def _play(self, message: BusJobRequestMessage) -> object:
         payload = message.payload
-        await self.send_job_update(message.job_id, {"begun": True})
+        await self.send_job_update(message.job_id, BEGUN)
         match payload.get("do" if payload.get("only") in {None, self.name} else "else"):
             case "nap":
                 await trio.sleep(0.5)
@@ -169,9 +170,9 @@ class Puppet(BaseWorker):
                 return DEFERRED
             case "forever":
                 await trio.sleep_forever()
-            case "ask":
+            case "ask" | "again" as script:
                 await trio.sleep(0.25)
-                async with self.job(payload["whom"], name="queue", timeout=1) as asked:
+                async with self.job(payload["whom"] if script == "ask" else self.name, name="queue", timeout=1) as asked:
                     pass
                 return asked.response
             case "swallow":
@@ -284,7 +285,7 @@ class LifecycleSystem(System):
             for attribute in ("names", "scripts", "uses", "timeouts"):
                 setattr(self, attribute, _some(rng, getattr(self, attribute)))
             self.owners = ("", *self.names)
-            self._verbs = _some(rng, [*super().weights()])
+            self._verbs = _some(rng, [*super().weights()]) if rng.random() < 0.5 else None
         return super().draw(rng, number)
 
     def weights(self) -> Mapping[str, int]:
@@ -346,10 +347,12 @@ class LifecycleSystem(System):
         """Ask a worker for a job, from another."""
         await self._ask(self.worker(asker), name, which, script, use, timeout)
 
-    @operation("names", "names", range(3), "scripts", "timeouts", weight=2)
-    async def order(self, asker: str, name: str, which: int, script: str, timeout: float | None) -> None:
-        """Ask a worker for a job, from another, and do not wait for it."""
-        await self.worker(asker).request_job(name, name=self.job_name(name, which), payload=self.payload(script), timeout=timeout)
+    @operation("names", "names", range(3), "scripts", "timeouts", range(1, 4), weight=2)
+    async def order(self, asker: str, name: str, which: int, script: str, timeout: float | None, times: int) -> None:
+        """Ask a worker for a job, from another, a few times, and do not wait for it."""
+        job_name, payload = self.job_name(name, which), self.payload(script)
+        for _ in range(times):
+            await self.worker(asker).request_job(name, name=job_name, payload=payload, timeout=timeout)
 
     @operation("names", "names", "scripts", [True, False], "owners", weight=2)
     async def ask_group(self, one: str, other: str, script: str, cancel_on_error: bool, asker: str = "") -> None:
@@ -357,8 +360,11 @@ class LifecycleSystem(System):
         names = dict.fromkeys((one, other))
         payload = {**self.payload(script), "only": one, "else": "nap"}
         source = self.worker(asker) if asker else self.runner
-        async with source.job_group(*names, name="work", payload=payload, timeout=2, cancel_on_error=cancel_on_error):
-            pass
+        async with source.job_group(*names, name="work", payload=payload, timeout=2, cancel_on_error=cancel_on_error) as group:
+            async for _ in group:
+                pass
+            if len(group.statuses) < len(names):
+                raise BrokenPromiseError(f"J1: the events of a group have ended, and only these are decided: {group.statuses}")
 
     @operation("names", range(3), "scripts", range(1, 3))
     async def knock(self, name: str, which: int, script: str, times: int) -> None:
@@ -454,21 +460,24 @@ class LifecycleSystem(System):
         try:
             with trio.move_on_after(0.25 if use == "cancel" else float("inf")):
                 async with context:
-                    await self._use(context, use, script)
+                    events = await self._use(context, use, script)
                 self._see(name, job_name, script, JobStatus.COMPLETED, context.response)
+                self._see_events(name, job_name, context.response, events)
         except JobError as error:
             self._see(name, job_name, script, error.status, error.response)
             raise
         finally:
             self._see_left(name, context)
 
-    async def _use(self, context: JobContext, use: str, script: str) -> None:
+    @staticmethod
+    async def _use(context: JobContext, use: str, script: str) -> Sequence[JobEvent] | None:
+        """Live in a block; the events, if all were iterated over."""
         match use:
             case "iterate":
-                self._see_events([event async for event in context])
+                return [event async for event in context]
             case "late":
                 await trio.sleep(0.25)
-                self._see_events([event async for event in context])
+                return [event async for event in context]
             case "peek":
                 async for _ in context:
                     break
@@ -479,13 +488,16 @@ class LifecycleSystem(System):
                     await _sleep_soundly()
             case _:
                 pass
+        return None
 
-    @staticmethod
-    def _see_events(events: Sequence[JobEvent]) -> None:
-        """B5: the pieces of a puppet's stream come from the first on, none is left out."""
-        numbers = [event.data.get("number") for event in events if event.type == JobEvent.STREAM_DATA and event.data is not None]
-        if numbers != [*range(len(numbers))]:
-            raise BrokenPromiseError(f"B5: a stream was iterated over, and these pieces came: {numbers}")
+    def _see_events(self, name: str, job_name: str | None, response: dict[str, Any], events: Sequence[JobEvent] | None) -> None:
+        """B5: all that a puppet has sent came, in order, if it has completed its job itself."""
+        if events is None or response == ANSWER or not isinstance(self.runner.get_worker(name), Puppet):
+            return
+        pieces = [{"number": number} for number in range(PIECES)] if job_name == "stream" else []
+        came = [event.data for event in events if event.type in {JobEvent.STREAM_DATA, JobEvent.UPDATE}]
+        if came != [*pieces, BEGUN]:
+            raise BrokenPromiseError(f"B5: {name!r} has sent {len(pieces)} pieces and an update, and these came: {came}")
 
     def _see(self, name: str, job_name: str | None, script: str, status: JobStatus, response: dict[str, Any] | None) -> None:
         """J1: how a puppet's job ends is what it was told to do, unless somebody else has answered or stopped it."""
@@ -565,8 +577,9 @@ def _built(world: World, make_runner: MakeRunner) -> WorkerRunner:
 
 
 def _some(rng: random.Random, values: Sequence[T]) -> Sequence[T]:
-    """Some of them, in the same order; at least one."""
-    chosen = rng.sample(range(len(values)), rng.randint(1, len(values)))
+    """Some of them, rather few than many, in the same order; at least one."""
+    count = min(rng.randint(1, len(values)), rng.randint(1, len(values)))
+    chosen = rng.sample(range(len(values)), count)
     return [values[place] for place in sorted(chosen)]
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 from types import TracebackType
 from typing import Self, final
 
@@ -102,7 +103,7 @@ class SimNetwork:
     ) -> None:
         self.plan = FaultPlan() if plan is None else plan
         self._detection = check_seconds(detection, "detection")
-        self._codec = Codec(dict(types or {}))
+        self._codec = _codec(tuple((types or {}).items()))
         self._capacity = mailbox_capacity
         self._buses: dict[str, SimBus] = {}
         self._numbers: dict[str, int] = {}
@@ -269,6 +270,12 @@ class SimNetwork:
             if fault is not None:
                 self._weather.strike(fault)
             self._buses[node].lose(lost, f"node {lost!r} is lost: nothing got through for {self._detection:g} s")
+
+
+@lru_cache(maxsize=8)
+def _codec(types: tuple[tuple[str, type[BusMessage]], ...]) -> Codec:
+    """A codec has no state, and takes longer to make than many a network lives."""
+    return Codec(dict(types))
 
 
 def _told(message: BusMessage) -> str:

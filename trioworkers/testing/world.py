@@ -103,7 +103,7 @@ class World:
         step_cost: Each step takes up to so many virtual seconds, so that a timeout can race with work.
         granularity: See :class:`Schedule`.
         max_steps: So many steps without a rest are a :class:`LivelockError`.
-        threads: ``"forbid"`` or ``"inline"``: whether what the program wants to do in a thread is an error, or done at once.
+        threads: ``"forbid"`` or ``"inline"``: whether what the program wants to do in a thread is an error, or done on this one.
         entropy: ``"seeded"``, ``"forbid"`` or ``"real"``: what the program gets that asks for randomness or the time.
         detail: Note where each task stands after each step, for pictures.
         clock: A clock of the program's own, which it may move by itself.
@@ -291,8 +291,9 @@ class World:
         """
         if self.steps(self._max_steps) == self._max_steps and self.is_busy:
             raise LivelockError(f"still busy after {self._max_steps} steps:\n{self.tree()}")
-        if self._waits_outside():
-            self._look_outside()
+        waiting = ", ".join(self._outsiders())
+        if waiting:
+            raise NondeterminismError(f"{waiting} waits for a socket or a process: no seed decides when it answers\n{self.tree()}")
 
     def advance(self, seconds: float) -> None:
         """Settle, let time pass, settle: one deadline after another."""
@@ -323,7 +324,6 @@ class World:
         """
         self._until(lambda: handle.done)
         if not handle.done:
-            self._look_outside()
             raise DeadlockError(f"{handle.name!r} can never end:\n{self.tree()}")
 
     def close(self) -> None:
@@ -416,23 +416,18 @@ class World:
             if not label.startswith("<"):
                 yield f"{'  ' * (depth - 1)}{label} @ {where}".removesuffix(" @ ")
 
-    def _look_outside(self) -> None:
-        """Nobody may wait for the outside world."""
-        labels = [repr(self._scheduler.label_of(task)) for _, task in self.tasks() if innermost_call(task) in _OUTSIDE]
-        waiting = ", ".join(label for label in labels if not label.startswith("'<"))
-        if waiting:
-            raise NondeterminismError(
-                f"{waiting} waits for a socket, a process or a thread: no seed decides when that is done\n{self.tree()}"
-            )
-
-    def _waits_outside(self) -> bool:
+    def _outsiders(self) -> list[str]:
+        """Who waits for something out there."""
         if self._is_over:
-            return False
+            return []
         io = attrs.astuple(trio.lowlevel.current_statistics().io_statistics)
-        return sum(count for count in io if isinstance(count, int)) > 1  # trio itself always waits for one
+        if sum(count for count in io if isinstance(count, int)) <= 1:  # trio itself always waits for one
+            return []
+        waiting = [self._scheduler.label_of(task) for _, task in self.tasks() if innermost_call(task) in _OUTSIDE]
+        return [repr(label) for label in waiting if not label.startswith("<")]
 
 
-_OUTSIDE = ("_epoll_wait", "wait_kevent", "_afd_poll", "wait_overlapped", "to_thread_run_sync")
+_OUTSIDE = ("_epoll_wait", "wait_kevent", "_afd_poll", "wait_overlapped")
 
 
 def _nothing() -> None:

@@ -174,6 +174,7 @@ class WorkerCore:
         try:
             async with self.family.household(params) as nursery:
                 self.requester.open(nursery)
+                self.failures.open(nursery)  # before it is ready itself: its children may die as soon as they live
                 self.watches.open()
                 await self.family.start(list(self.family.children.values()))
                 await self._face.start()
@@ -218,7 +219,6 @@ class WorkerCore:
             self._watch_roots()
         self.responder.open(nursery)
         self.inbox.system.open(nursery)
-        self.failures.open(nursery)
 
     def _watch_roots(self) -> None:
         if self.parent is None:

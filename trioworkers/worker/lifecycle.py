@@ -15,7 +15,7 @@ from .ending import Ending
 
 OVER = (WorkerState.FINISHED, WorkerState.FAILED)
 OPEN = (WorkerState.NEW, WorkerState.ATTACHED, WorkerState.STARTING, WorkerState.READY)
-SERVING = (WorkerState.READY, WorkerState.ENDING)
+HEARING = (WorkerState.STARTING, WorkerState.READY, WorkerState.ENDING)
 
 
 @attrs.define(eq=False)
@@ -121,9 +121,9 @@ class Lifecycle:
         return self.state in OVER
 
     @property
-    def is_serving(self) -> bool:
-        """Whether its hooks run."""
-        return self.state in SERVING
+    def has_ears(self) -> bool:
+        """Whether it hears of its children: from their first moment on, which is before its own READY."""
+        return self.state in HEARING
 
     @property
     def is_leaving(self) -> bool:
