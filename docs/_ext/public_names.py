@@ -15,6 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 import trioworkers
+import trioworkers.testing
 
 _REFERENCE = re.compile(r"^(\s*)Reference: (.+)$")
 _FUNCTION = re.compile(r"<function (\w+)[^>]*>")
@@ -61,13 +62,13 @@ def _resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: n
         return None
     target = str(node["reftarget"])
     parts = target.split(".")
-    start = next((index for index, part in enumerate(parts) if hasattr(trioworkers, part) and part[0].isupper()), None)
-    if start is None:
-        return None
-    public = ".".join(["trioworkers", *parts[start:]])
-    if public == target:
-        return None
-    return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", public, node, contnode)
+    for module in (trioworkers, trioworkers.testing):
+        start = next((index for index, part in enumerate(parts) if hasattr(module, part) and part[0].isupper()), None)
+        if start is not None:
+            public = ".".join([module.__name__, *parts[start:]])
+            if public != target:
+                return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, "obj", public, node, contnode)
+    return None
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

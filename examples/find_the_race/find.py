@@ -7,10 +7,10 @@ single step.
 Prints::
 
     1000 plain runs: 0 fail
-    correspondence: 22 schedules, 10 distinct, failed: DeadlockError
-    found by schedule 22 (pct), 1 preemption; shrunk to 1 in 4 runs:
+    correspondence: 7 schedules, 5 distinct, failed: DeadlockError
+    found by schedule 7 (pct), 2 preemptions; shrunk to 1 in 10 runs:
       t=0.000  reader is held at Mailbox.read (post_office.py:25) while writer runs
-    replay: @explore(replay="eNqLNtQxMtQx0DPQUSouSS1Q0omOVipKTUxJLVLSMdRRKi_KLAEyY2NjAek_DBw")
+    replay: @explore(replay="eNqLNtQx0DHQM9BRKi5JLVDSiY5WKkpNTEktUtIx1FEqL8osATJjY2MB4PUL6Q")
 """
 
 from __future__ import annotations

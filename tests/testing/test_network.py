@@ -780,6 +780,15 @@ def test_with_a_timeout_everything_ends(plan: FaultPlan, seed: int) -> None:
         assert sorted(ended) == [(who, name) for who in "ab" for name in SMALL]
 
 
+def test_the_same_seed_gives_the_same_run() -> None:
+    """A run over a network can be repeated, to the last message and moment."""
+    plan = FaultPlan(Crash(0.5, "right", down=1), Slow(1, 2, cut="left", by=0.1), Drop(3))
+    results = [simulate(both_ask, plan, [], seed=7) for _ in range(2)]
+    assert results[0].footprint() == results[1].footprint()
+    assert results[0].unwrap().log == results[1].unwrap().log
+    assert results[0].unwrap().struck == plan.faults
+
+
 # -- the network itself --------------------------------------------------------------------------------------------------
 
 
@@ -828,11 +837,14 @@ async def test_what_an_arrival_breaks() -> None:
     def fail(data: Any) -> None:
         raise KeyError(data.worker_name)
 
-    with pytest.raises(ExceptionGroup) as caught:
+    async def program() -> None:
         async with two(right=[]) as (_, runner, other):
             runner.registry.watch("hand", fail)
             await other.add_workers(Hand())
             await trio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await program()
     assert [str(error) for error in leaves(caught.value)] == ["'hand'"]
 
 

@@ -270,6 +270,22 @@ def test_every_kind_of_test_is_run_so_often(pytester: pytest.Pytester, trio_mode
     assert lines(run(pytester, text, "--tw-explore=3", passed=11), "9 tests, 27 schedules, ")
 
 
+def test_drawn_tests_of_one_function_do_not_disturb_each_other(suite: pytest.Pytester) -> None:
+    """Of the tests that are made of one function of Hypothesis', one may be run plainly, and the others are explored all the same."""
+    test = f"""{ORDER}
+from hypothesis import given, settings, strategies as st
+
+@pytest.mark.parametrize("way", ["down", pytest.param("up", marks=pytest.mark.tw_plain), "left"])
+@settings(max_examples=2, database=None)
+@given(value=st.booleans())
+async def test_it(way, value):
+    await in_order("a", "b")
+"""
+    printed = run(suite, test, "--tw-explore=3", passed=3)
+    assert lines(printed, "2 tests, 6 schedules")
+    assert lines(printed, "not simulated:") == ["not simulated: test_it.py::test_it[up]: marked tw_plain"]
+
+
 def test_one_thing_has_one_order(suite: pytest.Pytester) -> None:
     """A test in which there is never anything to choose is run once, for all its schedules are the same."""
     test = "import trio\n\nasync def test_it(autojump_clock):\n    await trio.sleep(1)\n"
@@ -663,15 +679,26 @@ async def received(nursery):
         assert await one.recv(1) == b"x"
         nursery.cancel_scope.cancel()
 
-async def waited_for():
-    done, token = trio.Event(), trio.lowlevel.current_trio_token()
+gate = threading.Event()
 
-    def wake():
+class Waker(threading.Thread):
+    def __init__(self):
+        super().__init__()
+        self.done, self.token = trio.Event(), trio.lowlevel.current_trio_token()
+
+    def run(self):
+        gate.wait()
         with contextlib.suppress(trio.RunFinishedError):
-            trio.from_thread.run_sync(done.set, trio_token=token)
+            trio.from_thread.run_sync(self.done.set, trio_token=self.token)
 
-    threading.Thread(target=lambda: threading.Timer(0.01, wake).start() or wake()).start()
-    await done.wait()
+    def join(self, timeout=None):
+        gate.set()
+        super().join(timeout)
+
+async def waited_for():
+    waker = Waker()
+    waker.start()
+    await waker.done.wait()
 
 {test}
 """

@@ -57,25 +57,25 @@ class Race:
 
 
 RACES = [
-    Race(races.lost_wakeup, DeadlockError, preemptions=1, holds=1, budget=20),
+    Race(races.lost_wakeup, DeadlockError, preemptions=1, holds=1, budget=30),
     Race(races.check_then_act, AssertionError, preemptions=1, holds=1, budget=35),
-    Race(races.answer_after_cancel, AssertionError, preemptions=1, holds=1, budget=30),
+    Race(races.answer_after_cancel, AssertionError, preemptions=1, holds=1, budget=35),
     Race(races.lost_update, AssertionError, preemptions=1, holds=1, budget=20),
     Race(races.checked_once, AssertionError, preemptions=1, holds=1, budget=20),
     Race(races.opposite_locks, DeadlockError, preemptions=1, holds=1, budget=20),
-    Race(races.notified_too_early, DeadlockError, preemptions=1, holds=2, budget=30),
+    Race(races.notified_too_early, DeadlockError, preemptions=1, holds=2, budget=40),
     Race(races.leaked_semaphore, DeadlockError, preemptions=1, holds=1, budget=20),
-    Race(races.late_for_the_queue, AssertionError, preemptions=1, holds=1, budget=25),
+    Race(races.late_for_the_queue, AssertionError, preemptions=1, holds=1, budget=35),
     Race(races.starved_ack, AssertionError, preemptions=0, holds=1, budget=35),
-    Race(races.late_reply, AssertionError, preemptions=0, holds=0, budget=35, step_cost=4e-4),
+    Race(races.late_reply, AssertionError, preemptions=0, holds=0, budget=45, step_cost=4e-4),
     Race(races.late_scope, DeadlockError, preemptions=0, holds=1, budget=20),
     Race(races.begun_in_order, AssertionError, preemptions=0, holds=1, budget=20),
     Race(races.reset_after_use, DeadlockError, preemptions=2, holds=2, budget=40),
-    Race(races.inverted_priorities, AssertionError, preemptions=1, holds=1, budget=30),
+    Race(races.inverted_priorities, AssertionError, preemptions=1, holds=1, budget=60),
     Race(races.swallowed_cancel, AssertionError, preemptions=0, holds=1, budget=20),
-    Race(races.published_too_early, AssertionError, preemptions=1, holds=1, budget=25),
-    Race(races.there_and_back, AssertionError, preemptions=1, holds=1, budget=30),
-    Race(races.reused_barrier, AssertionError, preemptions=0, holds=1, budget=20),
+    Race(races.published_too_early, AssertionError, preemptions=1, holds=1, budget=35),
+    Race(races.there_and_back, AssertionError, preemptions=1, holds=1, budget=50),
+    Race(races.reused_barrier, AssertionError, preemptions=0, holds=1, budget=25),
 ]
 SEEDS = (0, 1000, 2000)
 

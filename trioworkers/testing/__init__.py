@@ -6,11 +6,16 @@
 :class:`World`           a trio program that is stepped from synchronous code
 :func:`check_system`     many clients at once do things to a :class:`System`; what fails is shrunk: operations and schedule
 :func:`check_lifecycle`  the same for workers, whose promises are watched by :class:`Promises`
+:class:`FaultPlan`       what goes wrong between nodes, as a value; on a :class:`SimNetwork`, or on any link of a trio program
 =======================  ========================================================================================================
 
 What needs Hypothesis is in :mod:`trioworkers.testing.hypothesis`.
 """
 
+from ._carrier import Crossing as Crossing
+from ._scheduler import Step as Step
+from ._scheduler import Switch as Switch
+from ._where import Place as Place
 from .check import Broken as Broken
 from .check import Course as Course
 from .check import Plan as Plan
@@ -26,11 +31,25 @@ from .explore import Failure as Failure
 from .explore import Settings as Settings
 from .explore import explore as explore
 from .explore import search as search
+from .faults import Burst as Burst
+from .faults import Crash as Crash
+from .faults import Delay as Delay
+from .faults import DelayJob as DelayJob
+from .faults import Drop as Drop
+from .faults import DropJob as DropJob
+from .faults import Duplicate as Duplicate
+from .faults import DuplicateJob as DuplicateJob
+from .faults import Fault as Fault
+from .faults import FaultPlan as FaultPlan
+from .faults import Link as Link
+from .faults import Partition as Partition
+from .faults import Slow as Slow
 from .lifecycle import LifecycleSystem as LifecycleSystem
 from .lifecycle import PlantedError as PlantedError
 from .lifecycle import Puppet as Puppet
 from .lifecycle import check_lifecycle as check_lifecycle
 from .lifecycle import puppet_theatre as puppet_theatre
+from .network import SimNetwork as SimNetwork
 from .promises import BrokenPromiseError as BrokenPromiseError
 from .promises import Promises as Promises
 from .schedule import Hold as Hold
@@ -44,6 +63,7 @@ from .strategies import Pos as Pos
 from .strategies import Strand as Strand
 from .strategies import Strategy as Strategy
 from .strategies import Uniform as Uniform
+from .system import LeakError as LeakError
 from .system import Operation as Operation
 from .system import System as System
 from .system import operation as operation

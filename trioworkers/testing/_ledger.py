@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import attrs
 import trio
@@ -45,16 +45,29 @@ _SOMETIMES = (
 )
 
 
-@lru_cache(256)
-def marks_of(cls: type[Any]) -> Marks:
-    """What is marked in a class of workers."""
-    return collect(cls)
+@attrs.frozen(eq=False)
+class Kind:
+    """What a class of workers says of itself.
+
+    Args:
+        marks: What is marked in it.
+        hooks: The hooks that it overrides.
+    """
+
+    marks: Marks = attrs.field(factory=Marks)
+    hooks: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, worker: type[Any]) -> Kind:
+        """Look once at each class: it takes its time, and there is a world for every few milliseconds."""
+        kind = _KINDS.get(worker)
+        if kind is None:
+            hooks = tuple(name for name in _HOOKS if getattr(worker, name) is not getattr(WorkerHooks, name))
+            kind = _KINDS[worker] = cls(collect(worker), hooks)
+        return kind
 
 
-@lru_cache(256)
-def overridden(cls: type[Any]) -> tuple[str, ...]:
-    """The hooks that a class of workers overrides."""
-    return tuple(name for name in _HOOKS if getattr(cls, name) is not getattr(WorkerHooks, name))
+_KINDS: WeakKeyDictionary[type[Any], Kind] = WeakKeyDictionary()
 
 
 @attrs.define(eq=False)
@@ -138,7 +151,7 @@ class Life:
         name: Whose life.
         above: Whose nursery it is in; ``None`` above the runner.
         worker: The worker itself; ``None`` for the runner.
-        serial: It is the so-manyth.
+        kind: What its class says.
         active: What it was asked to be.
         args: What it was activated with.
         opened: Whether activation hooks follow.
@@ -160,8 +173,8 @@ class Life:
 
     name: str
     above: Life | None
-    worker: BaseWorker | None
-    serial: int
+    worker: BaseWorker | None = None
+    kind: Kind = attrs.field(factory=Kind)
     state: WorkerState = WorkerState.NEW
     was_ready: bool = False
     active: bool = False
@@ -190,11 +203,11 @@ class Life:
     @property
     def marks(self) -> Marks:
         """What is marked in its class."""
-        return Marks() if self.worker is None else marks_of(type(self.worker))
+        return self.kind.marks
 
     def wants(self, hook: str) -> bool:
         """Whether its class overrides a hook."""
-        return self.worker is not None and hook in overridden(type(self.worker))
+        return hook in self.kind.hooks
 
     def shows(self, message: BusMessage) -> bool:
         """Whether its class has something to be called with such a message."""
@@ -220,11 +233,10 @@ class Ledger:
         self.may_shield = may_shield
         self.broken: list[str] = []
         self.tally: Counter[str] = Counter()
-        self.top = Life(runner.name, None, None, 0, runner.statistics().state)
+        self.top = Life(runner.name, None, state=runner.statistics().state)
         self.lives: dict[str, Life] = {}
         self.asks: dict[tuple[str, str], Ask] = {}
         self.registered: dict[str, WorkerRegistryEntry] = {}
-        self._serial = 0
 
     def blame(self, promise: str, otherwise: str) -> None:
         """Write down that a promise is broken."""
@@ -236,9 +248,9 @@ class Ledger:
 
     def begin(self, name: str, parent: str | None) -> Life:
         """There is a new one."""
-        self._serial += 1
         above = self.top if parent is None else self.lives.get(parent)
-        life = self.lives[name] = Life(name, above, self.runner.get_worker(name), self._serial)
+        worker = self.runner.get_worker(name)
+        life = self.lives[name] = Life(name, above, worker, Kind() if worker is None else Kind.of(type(worker)))
         return life
 
     def living(self) -> Iterator[Life]:

@@ -43,15 +43,17 @@ class Explored:
     Args:
         item: The test.
         options: What was asked for.
+        runner: What pytest-trio is to run it by.
     """
 
     item: pytest.Function
     options: Options
+    runner: Callable[..., Any]
+    run: Run = attrs.field(init=False)
     _is_trio: bool = attrs.field(init=False)
     _refusal: str = attrs.field(init=False)
     _test: Any = attrs.field(init=False)
     _properties: Sequence[tuple[str, object]] = attrs.field(init=False)
-    _run: Run = attrs.field(init=False)
     _runs: int = attrs.field(default=0, init=False)
     _length: int = attrs.field(default=LENGTH, init=False)
     _courses: set[int] = attrs.field(factory=set, init=False)
@@ -62,17 +64,12 @@ class Explored:
         self._is_trio, self._refusal, self._test = is_trio(item), refusal_of(item), item.obj
         self._properties = list(item.user_properties)
         if self._is_trio and not self._refusal:
-            item.add_marker(pytest.mark.trio(run=self.trio_run), append=False)
-
-    def trio_run(self, main: Callable[[], Awaitable[Any]], **options: Any) -> Any:
-        """What pytest-trio runs the test by."""
-        __tracebackhide__ = True
-        return self._run.trio_run(main, **options)
+            item.add_marker(pytest.mark.trio(run=self.runner), append=False)
 
     def note(self, call: pytest.CallInfo[Any], error: BaseException) -> None:
         """Something was raised in the present run."""
-        self._run.raised.append((call.when, kind_of(error)))
-        self._run.took_too_long |= any("pytest-timeout" in str(leaf) for leaf in leaves(error))
+        self.run.raised.append((call.when, kind_of(error)))
+        self.run.took_too_long |= any("pytest-timeout" in str(leaf) for leaf in leaves(error))
 
     # -- all of it ---------------------------------------------------------------------------------------------------------
 
@@ -105,7 +102,7 @@ class Explored:
             self._courses.update(run.courses)
             if run.raised or not (run.choices or self.options.step_cost):
                 break
-        run, schedules = self._run, self._runs
+        run, schedules = self.run, self._runs
         if run.has_failed and run.courses and not run.refusal:
             run = self._explained(run)
         return run, self._figures(schedules)
@@ -113,7 +110,7 @@ class Explored:
     def _figures(self, schedules: int) -> dict[str, Any]:
         if self._courses:
             return {"schedules": schedules, "courses": len(self._courses), "seconds": sum(self._durations.values())}
-        return {"refused": "pytest-trio has run it by other means"} if self._is_trio and not self._run.raised else {}
+        return {"refused": "pytest-trio has run it by other means"} if self._is_trio and not self.run.raised else {}
 
     def _report_of(self, error: BaseException) -> pytest.TestReport:
         def fail() -> None:
@@ -129,7 +126,7 @@ class Explored:
         """Run it once; what is around it stays as it is."""
         self._renew()
         self._runs += 1
-        run = self._run = self.item.stash[RUN] = Run(plan, detail, plainly)
+        run = self.run = self.item.stash[RUN] = Run(plan, detail, plainly)
         around: Any = self.item.parent  # as if the next item were from the same place
         run.reports = runtestprotocol(self.item, log=False, nextitem=around)
         for report in run.reports:
@@ -155,7 +152,7 @@ class Explored:
         if self.options.schedule is not None:
             return self._told(run, f"replayed, {holds}")
         head = f"found by schedule {self._runs} ({run.plan.kind}), {holds}"
-        if self.item.config.getoption("usepdb"):
+        if self.item.config.getoption("usepdb", default=False):
             return self._told(run, head)
         again = Again(self._go, run, run.took_too_long)
         shrunk = None if is_drawn(self.item) else again.shrunk()
@@ -288,7 +285,7 @@ class Session:
         if not isinstance(item, pytest.Function) or not self._is_for(item):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-        self._explored = Explored(item, self._options)
+        self._explored = Explored(item, self._options, self._trio_run)
         self._log(item, self._explored.reports())
         self._explored = None
         self._log(item, [report for report in self._close(item, nextitem) if report.failed])
@@ -312,6 +309,12 @@ class Session:
         self._is_closing = False
         return reports
 
+    def _trio_run(self, main: Callable[[], Awaitable[Any]], **options: Any) -> Any:
+        """What pytest-trio runs tests by."""
+        __tracebackhide__ = True
+        assert self._explored is not None  # noqa: S101 - pytest-trio is given this for as long as there is one
+        return self._explored.run.trio_run(main, **options)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
         """Nothing is set up if it is only to be torn down."""
@@ -329,7 +332,7 @@ class Session:
             if handle is not None:  # pytest-trio changes it for ever, and all tests of a function share it
                 restored.setattr(handle, "inner_test", handle.inner_test)
             if self._explored is not None:
-                self._runner.setattr(trio, "run", self._explored.trio_run)
+                self._runner.setattr(trio, "run", self._trio_run)
             try:
                 return (yield)
             finally:

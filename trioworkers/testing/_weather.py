@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 import attrs
 
@@ -22,7 +22,10 @@ Way = Literal["both", "there", "back"]
 What = Literal["drop", "duplicate", "delay"]
 
 WAYS: Final = ("both", "there", "back")
-WHATS: Final = ("drop", "duplicate", "delay")
+MISHAPS: Final = ("drop", "duplicate", "delay")
+
+_BOTH: Final = cast("Way", "both")
+_DROP: Final = cast("What", "drop")
 
 Role = Literal["number", "count", "job", "time", "length", "cut", "node", "way", "what", "flag"]
 _ROLE: Final = "role"
@@ -178,7 +181,7 @@ class Burst(Fault):
 
     start: int = attrs.field(validator=_count, metadata=NUMBER)
     count: int = attrs.field(validator=_count, metadata=COUNT)
-    what: What = attrs.field(default="drop", validator=one_of(*WHATS), metadata=WHAT)
+    what: What = attrs.field(default=_DROP, validator=one_of(*MISHAPS), metadata=WHAT)
     by: float = attrs.field(default=0.0, validator=_seconds, metadata=TIME)
 
     def effect(self, sight: Sight) -> Effect | None:
@@ -207,7 +210,7 @@ class DropJob(Fault):
     """
 
     nth: int = attrs.field(validator=_count, metadata=JOB)
-    way: Way = attrs.field(default="both", validator=one_of(*WAYS), metadata=WAY)
+    way: Way = attrs.field(default=_BOTH, validator=one_of(*WAYS), metadata=WAY)
 
     def effect(self, sight: Sight) -> Effect | None:
         """They are lost."""
@@ -226,7 +229,7 @@ class DuplicateJob(Fault):
 
     nth: int = attrs.field(validator=_count, metadata=JOB)
     after: float = attrs.field(default=0.0, validator=_seconds, metadata=TIME)
-    way: Way = attrs.field(default="both", validator=one_of(*WAYS), metadata=WAY)
+    way: Way = attrs.field(default=_BOTH, validator=one_of(*WAYS), metadata=WAY)
 
     def effect(self, sight: Sight) -> Effect | None:
         """They arrive again."""
@@ -245,7 +248,7 @@ class DelayJob(Fault):
 
     nth: int = attrs.field(validator=_count, metadata=JOB)
     by: float = attrs.field(validator=_seconds, metadata=TIME)
-    way: Way = attrs.field(default="both", validator=one_of(*WAYS), metadata=WAY)
+    way: Way = attrs.field(default=_BOTH, validator=one_of(*WAYS), metadata=WAY)
 
     def effect(self, sight: Sight) -> Effect | None:
         """They are late."""

@@ -72,7 +72,7 @@ class FaultPlan:
         for fault in faults:
             if not isinstance(fault, Fault):
                 raise TypeError(f"a plan is made of faults, not of {fault!r}")
-        self.__attrs_init__(faults)
+        object.__setattr__(self, "faults", faults)  # it is frozen
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.faults))})"

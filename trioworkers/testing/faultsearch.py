@@ -17,7 +17,7 @@ import attrs
 from ._carrier import WEATHERS
 from ._picture import told
 from ._values import at_least
-from ._weather import KINDS, TIMES, WAYS, WHATS, Fault, Role, Weather, roles
+from ._weather import KINDS, MISHAPS, TIMES, WAYS, Fault, Role, Weather, roles
 from .errors import VacuousError
 from .explore import kind_of
 from .faults import FaultPlan
@@ -132,7 +132,7 @@ class _Choice:
             "cut": [*self.nodes, *((one, other) for one in self.nodes for other in self.nodes if one != other)],
             "node": self.nodes,
             "way": WAYS,
-            "what": WHATS,
+            "what": MISHAPS,
             "flag": (False, True),
         }
         return values[role]
@@ -218,7 +218,7 @@ def _simpler_values(role: Role, value: Any) -> Sequence[Any]:
         return sorted({0, value // 2, value - 1} & {*range(value)})
     if role == "time" or (role == "length" and value < math.inf):
         return [*([math.inf] if role == "length" else []), *(time for time in TIMES if time < value)]
-    plain = {"way": WAYS[0], "what": WHATS[0], "flag": False}.get(role, value)
+    plain = {"way": WAYS[0], "what": MISHAPS[0], "flag": False}.get(role, value)
     return [] if plain == value else [plain]
 
 

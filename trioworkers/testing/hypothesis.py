@@ -11,7 +11,7 @@ try:
 except ImportError as error:
     raise ImportError("trioworkers.testing.hypothesis needs Hypothesis: pip install 'trioworkers[test]'") from error
 
-from ._weather import KINDS, TIMES, WAYS, WHATS, Fault, Role, roles
+from ._weather import KINDS, MISHAPS, TIMES, WAYS, Fault, Role, roles
 from .faults import FaultPlan
 from .machine import LifecycleMachine as LifecycleMachine
 from .machine import check_machine as check_machine
@@ -119,7 +119,7 @@ def _values(nodes: Sequence[str], messages: int, jobs: int, times: Sequence[floa
         "time": time,
         "length": st.one_of(st.just(math.inf), time),
         "way": st.sampled_from(WAYS),
-        "what": st.sampled_from(WHATS),
+        "what": st.sampled_from(MISHAPS),
         "flag": st.booleans(),
     }
     if nodes:

@@ -68,11 +68,11 @@ class Bell(BusSystemMessage):
 
 
 class Puppet(BaseWorker):
-    """A worker whose jobs do what their payload says: see :data:`SCRIPTS`. It hears of everything, and takes a moment over much.
+    """A worker whose jobs do what their payload says: see ``SCRIPTS``. It hears of everything, and takes a moment over much.
 
     Args:
         name: Its name.
-        manner: How it starts: one of :data:`MANNERS`.
+        manner: How it starts: one of ``MANNERS``.
     """
 
     def __init__(self, name: str, manner: str = "") -> None:
@@ -285,7 +285,7 @@ class LifecycleSystem(System):
             for attribute in ("names", "scripts", "uses", "timeouts"):
                 setattr(self, attribute, _some(rng, getattr(self, attribute)))
             self.owners = ("", *self.names)
-            self._verbs = _some(rng, [*super().weights()]) if rng.random() < 0.5 else None
+            self._verbs = _some(rng, [*super().weights()]) if rng.getrandbits(1) else None
         return super().draw(rng, number)
 
     def weights(self) -> Mapping[str, int]:

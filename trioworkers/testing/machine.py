@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from inspect import isasyncgenfunction, signature
+from inspect import signature
 from typing import Any, ClassVar
 
 from hypothesis import settings as Settings  # noqa: N812 - it is a class
@@ -290,7 +290,7 @@ class LifecycleMachine(RuleBasedStateMachine):
 
         async def stream() -> None:
             worker = self.worker(name)
-            job = next((job for job, (method, _) in collect(type(worker)).jobs.items() if _is_stream(worker, method)), None)
+            job = next((job for job, (_, mark) in collect(type(worker)).jobs.items() if mark.streaming), None)
             async with self.runner.job(name, name=job, payload=self.system.payload(script), timeout=timeout) as events:
                 reading = aiter(events)
                 for _ in range(count):
@@ -332,7 +332,7 @@ def check_machine(
         machine: A subclass of :class:`LifecycleMachine`.
         settings: Hypothesis' settings.
         must: What must have happened at least once, by the names in ``machine.tally``. If left out, and if it ran long enough for
-            that: :data:`MUST`, and each rule that is not of your own.
+            that: ``MUST``, and each rule that is not of your own.
 
     Raises:
         VacuousError: Something of that never happened: the machine has passed, and proved little.
@@ -357,10 +357,6 @@ def _due(machine: type[LifecycleMachine], must: Sequence[str] | None) -> Sequenc
 def _is_own(member: object, name: str) -> bool:
     """Whether it is a rule that counts itself under its name."""
     return hasattr(member, RULE_MARKER) and (hasattr(member, _GENERATED) or member is getattr(LifecycleMachine, name, None))
-
-
-def _is_stream(worker: BaseWorker, method: str) -> bool:
-    return isasyncgenfunction(getattr(worker, method))
 
 
 # -- rules -----------------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class SimNetwork:
         assert network.struck
 
     Args:
-        plan: What goes wrong; its times count from the moment the network is entered.
+        plan: What goes wrong; its times count from the moment the network is entered. To its faults, a job is what shares a job id.
         latency: How long it takes from node to node, in virtual seconds.
         detection: After so many virtual seconds in which nothing gets through, two nodes take each other for gone; ``inf`` allowed.
         types: Message classes of your own, by tag; see :class:`trioworkers.wire.Codec`.
@@ -132,7 +132,7 @@ class SimNetwork:
         for bus in self._buses.values():
             bus.cut_off("the network is closed")
         assert self._opened is not None  # noqa: S101 - it has been entered
-        return await self._opened.__aexit__(exc_type, exc, traceback)
+        return await self._opened.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - handed through
 
     # -- for tests ---------------------------------------------------------------------------------------------------------
 

@@ -125,7 +125,7 @@ class System:
     """
 
     expected: tuple[type[Exception], ...] = ()
-    """What an operation may raise: a misfortune, not a failure."""
+    """What an operation may raise. That is a misfortune, not a failure."""
 
     finishes: bool = True
     """Whether every operation comes to an end by itself; if not, it must when the system is stopped."""
@@ -137,7 +137,7 @@ class System:
     clients: list[tuple[Operation, Handle[None]]]
     excused: Counter[str]
     marks: ClassVar[Mapping[str, Mark]] = {}
-    """The operations: what was said of each."""
+    """The operations, and what was said of each."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Find the operations, those of the bases included."""
