@@ -21,7 +21,8 @@ root_doc = "index"
 
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(trio|attrs|collections|contextlib|typing|types|signal|unittest|random|hypothesis)\..*"),  # other people's pages: looking there needs a network
+    # other people's pages: looking there needs a network
+    (r"py:.*", r"(trio|attrs|collections|contextlib|typing|types|signal|unittest|random|hypothesis)\..*"),
     (r"py:.*", r"(trioworkers\..*\.)?[A-Z]"),  # type variables
     (r"py:class", r"trioworkers\.testing\.(system\.Mark|_simbus\.SimBus)"),  # nobody makes one
     (r"py:class", r"trioworkers\.wire\.Codec"),  # the buses' own

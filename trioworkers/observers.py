@@ -16,14 +16,13 @@ import inspect
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Concatenate, Final, Generic, ParamSpec
+from typing import Final
 
 from ._transitions import JobState, WorkerState
 from .messages import BusJobAnswerMessage, BusJobRequestMessage, BusMessage
 from .types import JobOutcome, JobStatus, WorkerRegistryEntry
 
 _LOGGER: Final = logging.getLogger("trioworkers.observers")
-_P = ParamSpec("_P")
 _Listener = tuple["Observer", Callable[..., None]]
 
 
@@ -165,46 +164,36 @@ HOOKS: Final = tuple(name for name in vars(Observer) if not name.startswith("_")
 """The names of all hooks."""
 
 
-class _Told(Generic[_P]):
-    """Declares the attribute of one hook to type checkers; at run time the instance has one of the same name, which comes first."""
-
-    def __init__(self, method: Callable[Concatenate[Observer, _P], None]) -> None:
-        del method
-
-    def __get__(self, instance: object, owner: type) -> Callable[_P, None] | None:
-        """What tells it to all who listen; ``None`` if nobody does."""
-
-
 class Observers:
     """Those who look on at one bus. Its attributes are the hooks: ``None``, or what tells everybody who overrides it."""
 
-    worker_attached = _Told(Observer.worker_attached)
-    worker_state = _Told(Observer.worker_state)
-    worker_active = _Told(Observer.worker_active)
-    hook_started = _Told(Observer.hook_started)
-    hook_ended = _Told(Observer.hook_ended)
-    message_posted = _Told(Observer.message_posted)
-    message_delivered = _Told(Observer.message_delivered)
-    message_dropped = _Told(Observer.message_dropped)
-    job_asked = _Told(Observer.job_asked)
-    job_decided = _Told(Observer.job_decided)
-    job_acknowledged = _Told(Observer.job_acknowledged)
-    job_over = _Told(Observer.job_over)
-    job_event = _Told(Observer.job_event)
-    job_event_seen = _Told(Observer.job_event_seen)
-    job_accepted = _Told(Observer.job_accepted)
-    job_state = _Told(Observer.job_state)
-    job_refused = _Told(Observer.job_refused)
-    credit_granted = _Told(Observer.credit_granted)
-    credit_spent = _Told(Observer.credit_spent)
-    worker_registered = _Told(Observer.worker_registered)
-    worker_unregistered = _Told(Observer.worker_unregistered)
-    watch_fired = _Told(Observer.watch_fired)
+    worker_attached: Callable[[str, str | None, str], None] | None
+    worker_state: Callable[[str, WorkerState, WorkerState, str | None], None] | None
+    worker_active: Callable[[str, bool], None] | None
+    hook_started: Callable[[str, str, str, object], None] | None
+    hook_ended: Callable[[str, str, str, BaseException | None], None] | None
+    message_posted: Callable[[BusMessage], None] | None
+    message_delivered: Callable[[BusMessage, str], None] | None
+    message_dropped: Callable[[BusMessage, str | None, str], None] | None
+    job_asked: Callable[[str, str, tuple[str, ...]], None] | None
+    job_decided: Callable[[str, str, str, JobOutcome], None] | None
+    job_acknowledged: Callable[[str, str, str], None] | None
+    job_over: Callable[[str, str], None] | None
+    job_event: Callable[[str, str, str, BusJobAnswerMessage], None] | None
+    job_event_seen: Callable[[str, str, str], None] | None
+    job_accepted: Callable[[str, BusJobRequestMessage], None] | None
+    job_state: Callable[[str, str, JobState, JobState], None] | None
+    job_refused: Callable[[str, str, JobStatus, str], None] | None
+    credit_granted: Callable[[str, str, int, int], None] | None
+    credit_spent: Callable[[str, str, int], None] | None
+    worker_registered: Callable[[WorkerRegistryEntry], None] | None
+    worker_unregistered: Callable[[str], None] | None
+    watch_fired: Callable[[str | None, str, bool], None] | None
 
     def __init__(self) -> None:
         self._all: dict[int, Observer] = {}
         self._listening: dict[str, tuple[_Listener, ...]] = {}
-        self.telling = False
+        self.telling: bool = False
         for name in HOOKS:
             self._tune(name, ())
 

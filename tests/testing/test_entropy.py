@@ -23,7 +23,7 @@ import pytest
 import trio
 from trio.to_thread import run_sync
 
-from trioworkers import BaseWorker, BusJobRequestMessage, WorkerRunner, job, open_runner
+from trioworkers import BaseWorker, BusJobRequestMessage, WorkerRunner, job, open_runner, sources
 from trioworkers.testing import NondeterminismError, World
 from trioworkers.testing._entropy import _PLACES, EPOCH
 from trioworkers.testing._shared import Shared
@@ -387,6 +387,14 @@ def test_what_the_host_makes_is_counted_too() -> None:
         inside = [WorkerRunner().name, WorkerRunner().name]
     assert inside == ["runner#1", "runner#2"]
     assert not WorkerRunner().name.startswith("runner#")
+
+
+def test_what_a_test_has_said_stays() -> None:
+    """Sources that a test has given itself, around a world, are kept in it."""
+    with sources(new_id=lambda: "mine", clock=lambda: 5.0), World() as world:
+        assert world.run(party) == ["runner#1", "Greeter#1", "Greeter#2", {"id": "mine"}, 5.0, 5.0]
+    with sources(names=lambda kind: f"a {kind}"), World():
+        assert WorkerRunner().name == "a runner"
 
 
 def test_with_real_entropy_names_are_made_up() -> None:

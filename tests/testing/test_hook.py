@@ -1,5 +1,7 @@
 """Who runs next: the exact hook, the one for a rainy day, and how it is found out which of them works."""
 
+# ruff: noqa: S311 - trio's own generator is a plain one
+
 from __future__ import annotations
 
 import random  # noqa: TID251 - seeded
@@ -13,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from trioworkers.testing import Follow, Hold, Plain, World, simulate
+from trioworkers.testing import Follow, Hold, NondeterminismError, Plain, World, simulate
 from trioworkers.testing import _choice as choice
 from trioworkers.testing import _hook as hooks
 from trioworkers.testing._gate import GateHook
@@ -187,8 +189,8 @@ def test_trios_generator_is_put_back_by_the_last() -> None:
 
 def test_elsewhere_trios_generator_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a thread that does not simulate, trio gets from its generator just what it would have got."""
-    monkeypatch.setattr(trios, "_r", random.Random(5))  # noqa: S311 - seeded
-    plain = random.Random(5)  # noqa: S311 - seeded
+    monkeypatch.setattr(trios, "_r", random.Random(5))
+    plain = random.Random(5)
     got: list[Any] = []
 
     def ask() -> None:
@@ -205,6 +207,26 @@ def test_elsewhere_trios_generator_is_what_it_was(monkeypatch: pytest.MonkeyPatc
     letters = list("abcdef")
     plain.shuffle(letters)
     assert got == [letters, plain.random(), plain.uniform(1, 2)]
+
+
+@pytest.mark.parametrize("name", ["_r", "_ALLOW_DETERMINISTIC_SCHEDULING"])
+def test_who_takes_the_schedule_away_is_told(name: str) -> None:
+    """A program that replaces what decides on trio's schedule has an error; the world can be closed, and later ones are as ever."""
+    before = trios._r, trios._ALLOW_DETERMINISTIC_SCHEDULING
+    with pytest.MonkeyPatch.context() as patch:
+
+        async def meddle() -> None:
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(pair, [])
+                await step()
+                patch.setattr(trios, name, random.Random(0) if name == "_r" else False)
+                await trio.sleep(1)
+
+        with World(3) as world, pytest.raises(NondeterminismError, match="replaced trio's own random generator"):
+            world.run(meddle)
+    assert works()
+    assert (getattr(trios._r, "plain", trios._r), trios._ALLOW_DETERMINISTIC_SCHEDULING) == before
 
 
 # -- the gate --------------------------------------------------------------------------------------------------------------

@@ -61,6 +61,14 @@ async def shielded() -> None:
         await trio.sleep_forever()
 
 
+async def refuse(dropped: list[str]) -> None:
+    """Nothing reaches it, not even what reaches behind a shield."""
+    try:
+        await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+    finally:
+        dropped.append("here")
+
+
 async def raise_it(error: BaseException) -> None:
     """Not at once."""
     await step()
@@ -430,20 +438,45 @@ def test_a_shield_behind_a_shield_is_taken_away_too() -> None:
 
 def test_what_refuses_every_cancellation_is_dropped() -> None:
     """A task that trio itself could not cancel does not keep the thread: it is dropped where it stands."""
-
-    async def refuse() -> None:
-        try:
-            await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
-        finally:
-            dropped.append("here")
-
     dropped: list[str] = []
     world = World()
-    world.spawn(refuse, name="stone")
+    world.spawn(refuse, dropped, name="stone")
     world.settle()
     with pytest.raises(DeadlockError, match=r"(?s)nothing will ever wake it.*stone @ refuse"):
         world.close()
     assert dropped == ["here"]
+    assert_thread_is_free()
+
+
+@pytest.mark.parametrize("name", [None, "<init>"])
+def test_what_runs_outside_of_everything_is_broken_off_too(name: str | None) -> None:
+    """A system task of the program's, whatever it is called, does not keep the thread."""
+
+    async def start() -> None:
+        trio.lowlevel.spawn_system_task(refuse, [], name=name)
+
+    world = World()
+    world.spawn(start)
+    world.settle()
+    with pytest.raises(DeadlockError, match="nothing will ever wake it"):
+        world.close()
+    assert_thread_is_free()
+
+
+def test_a_generator_that_refuses_to_be_closed_is_dropped() -> None:
+    """An async generator that is closed at the very end, by trio itself, and does not end, does not keep the thread."""
+
+    async def numbers() -> Any:
+        try:
+            yield 0
+        finally:
+            await refuse([])  # noqa: ASYNC102 - that is what is tested
+
+    kept = numbers()
+    world = World()
+    world.run(anext, kept)
+    with pytest.raises(DeadlockError, match="nothing will ever wake it"):
+        world.close()
     assert_thread_is_free()
 
 
@@ -538,6 +571,29 @@ def test_a_wish_to_stop_comes_out(error: BaseException, depth: int) -> None:
         live()
     assert caught.value is error
     assert_thread_is_free()
+
+
+def test_an_interrupt_hurries_the_end() -> None:
+    """Who interrupts while a world is closed is not made to wait for clean-up: everything is broken off, then it comes out."""
+    log: list[str] = []
+
+    async def tidy() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)  # noqa: ASYNC102 - that is what is tested
+                log.append("tidied up")
+
+    for error in (ValueError(), KeyboardInterrupt()):
+        world = World()
+        world.spawn(tidy)
+        world.settle()
+        world.after_turn = partial(_raise, error)
+        with pytest.raises(type(error)):
+            world.close()
+        assert log == ["tidied up"]
+        assert_thread_is_free()
 
 
 class Interrupter(Strategy):

@@ -107,7 +107,7 @@ class WorkerBus(ABC):
         if self._capacity < 1:
             raise ValueError(f"mailbox_capacity must be at least 1 message, not {mailbox_capacity!r}")
         self.new_id: IdSource = new_id or present_ids()
-        self.observers = Observers()
+        self.observers: Observers = Observers()
         self._inboxes: dict[str, Inbox] = {}
         self._listeners: dict[type, dict[str, Inbox]] = {}
         self._underway: deque[BusMessage] = deque()

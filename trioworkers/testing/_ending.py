@@ -16,20 +16,23 @@ def unshield(tasks: Iterable[trio.lowlevel.Task]) -> None:
         scope.shield = False
 
 
-def break_off(tasks: Sequence[trio.lowlevel.Task], *, at_rest: bool) -> None:
+def break_off(tasks: Sequence[trio.lowlevel.Task]) -> None:
     """Close what these tasks run, and put nothing in its place, so that they end with their next step.
 
     Args:
         tasks: The tasks, parents before their children.
-        at_rest: Whether all of them wait: then nobody but us will wake those that have no children; the others wait for theirs.
     """
     for task in reversed(tasks):
         closing, gone = task.coro, _Gone()
         task.coro = gone  # type: ignore[assignment]  # its type says "native coroutine"; trio only sends to it
         with suppress(BaseException):  # it is asked for nothing any more
             closing.close()
+
+
+def wake(tasks: Iterable[trio.lowlevel.Task]) -> None:
+    """Wake those of these tasks, all of which wait, that have no children: the others wait for theirs."""
     for task in tasks:
-        if at_rest and not any(nursery.child_tasks for nursery in task.child_nurseries):
+        if not any(nursery.child_tasks for nursery in task.child_nurseries):
             trio.lowlevel.reschedule(task)
 
 

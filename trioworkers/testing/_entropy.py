@@ -14,14 +14,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache, partial, wraps
 from typing import Any, Literal, TypeVar, get_args
 
 import outcome
 import trio
 
-from .._sources import counted_ids, counted_names, sources
+from .._sources import _GIVEN, counted_ids, counted_names, sources
 from ._shared import Shared
 
 Entropy = Literal["seeded", "forbid", "real"]
@@ -62,11 +62,17 @@ def outside_world(seed: int, now: Callable[[], float], complain: Complain, entro
         substitutes |= _forbidding(complain)
     with ExitStack() as stack:
         if entropy != "real":
-            stack.enter_context(sources(new_id=counted_ids("job"), names=counted_names(), clock=lambda: EPOCH + now()))
+            stack.enter_context(_made_up(lambda: EPOCH + now()))
         stack.enter_context(_STOOD_IN.use())
         stack.callback(_here.__dict__.clear)
         _here.substitutes = substitutes
         yield
+
+
+def _made_up(clock: Callable[[], float]) -> AbstractContextManager[None]:
+    """What the library itself makes up, unless a test has said already what that is to be."""
+    given = _GIVEN.get()
+    return sources(new_id=given.new_id or counted_ids("job"), names=given.names or counted_names(), clock=given.clock or clock)
 
 
 def _check(name: str, value: object, choices: tuple[object, ...]) -> None:

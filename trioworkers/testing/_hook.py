@@ -22,6 +22,7 @@ from typing import Any, final
 import trio
 
 from ._shared import Shared
+from .errors import NondeterminismError
 
 Pick = Callable[[Sequence[trio.lowlevel.Task]], Sequence[trio.lowlevel.Task]]
 """Gets the tasks that have become runnable, perhaps none; returns those that take a step now, in order; keeps the others in mind."""
@@ -51,7 +52,7 @@ class Hook(ABC):
 
 
 _here = threading.local()
-"""Its ``pick`` is who decides on this thread, if somebody does."""
+"""Its ``pick`` is who decides on this thread in this turn; ``None`` when it has been asked."""
 
 
 @final
@@ -68,6 +69,7 @@ class _Switch(random.Random):
         if pick is None:
             self.plain.shuffle(x)
         else:
+            _here.pick = None
             x[:] = reversed(pick(x))
 
     def random(self) -> float:
@@ -86,12 +88,17 @@ def _context() -> Any:
 @contextmanager
 def _switched() -> Iterator[None]:
     run: Any = trio._core._run
-    saved = run._r, run._ALLOW_DETERMINISTIC_SCHEDULING
-    run._r, run._ALLOW_DETERMINISTIC_SCHEDULING = _Switch(run._r), True
+    plain, was_deterministic = getattr(run._r, "plain", run._r), run._ALLOW_DETERMINISTIC_SCHEDULING
+    _switch_on()
     try:
         yield
     finally:
-        run._r, run._ALLOW_DETERMINISTIC_SCHEDULING = saved
+        run._r, run._ALLOW_DETERMINISTIC_SCHEDULING = plain, was_deterministic
+
+
+def _switch_on() -> None:
+    run: Any = trio._core._run
+    run._r, run._ALLOW_DETERMINISTIC_SCHEDULING = _Switch(getattr(run._r, "plain", run._r)), True
 
 
 _SWITCHED = Shared(_switched)
@@ -115,9 +122,16 @@ class SwitchHook(Hook):
         return bool(self._context.runner.runq)
 
     def turn(self, tick: Callable[[], object], pick: Pick) -> None:
-        """Let trio ask."""
+        """Let trio ask.
+
+        Raises:
+            NondeterminismError: It did not, for somebody has put another generator there; ours is put back.
+        """
         _here.pick = pick
         tick()
+        if _here.pick is not None and trio.lowlevel.in_trio_run():
+            _switch_on()
+            raise NondeterminismError("somebody has replaced trio's own random generator, by which the schedule is decided")
 
     def idle_waiters(self) -> bool:
         """Trio has a list of them."""

@@ -134,9 +134,9 @@ class Scheduler(trio.abc.Instrument):
 
     def pass_time(self) -> None:
         """Let the time pass that those steps took; after the turn, so that who looks at it sees the moment at which it happened."""
-        taken, self._round = self._round, []
         if self.step_cost:
-            self.jump(sum(self._cost(strand) for strand in taken))
+            for strand in self._round:
+                self.jump(self._cost(strand))
 
     def _take(self) -> Strand:
         due = self.due

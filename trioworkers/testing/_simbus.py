@@ -140,7 +140,7 @@ class SimBus(WorkerBus):
     def __init__(self, ways: Ways, node: str, ids: str, mailbox_capacity: float | None) -> None:
         super().__init__(mailbox_capacity=mailbox_capacity, new_id=counted_ids(ids))
         self.node = node
-        self.is_dead = False
+        self.is_dead: bool = False
         self._ways = ways
         self._runner: WorkerRunner | None = None
         self._peers: dict[str, Peer] = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, get_args
 
 import attrs
 
@@ -24,8 +24,8 @@ What = Literal["drop", "duplicate", "delay"]
 WAYS: Final = ("both", "there", "back")
 MISHAPS: Final = ("drop", "duplicate", "delay")
 
-_BOTH: Final = cast("Way", "both")
-_DROP: Final = cast("What", "drop")
+_BOTH: Final[Any] = "both"
+_DROP: Final[Any] = "drop"
 
 Role = Literal["number", "count", "job", "time", "length", "cut", "node", "way", "what", "flag"]
 _ROLE: Final = "role"

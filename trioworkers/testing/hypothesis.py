@@ -8,8 +8,8 @@ from typing import Any
 
 try:
     from hypothesis import strategies as st
-except ImportError as error:
-    raise ImportError("trioworkers.testing.hypothesis needs Hypothesis: pip install 'trioworkers[test]'") from error
+except ImportError as _missing:
+    raise ImportError("trioworkers.testing.hypothesis needs Hypothesis: pip install 'trioworkers[test]'") from _missing
 
 from ._weather import KINDS, MISHAPS, TIMES, WAYS, Fault, Role, roles
 from .faults import FaultPlan

@@ -225,7 +225,7 @@ class LifecycleSystem(System):
         self._make_runner = make_runner
         self._make_worker = make_worker
         self._shutdown_timeout = shutdown_timeout
-        self.spare = tuple(spare)
+        self.spare: tuple[str, ...] = tuple(spare)
         self.names: Sequence[str] = (*(names if names is not None else names_of(make_runner)), *spare)
         self.owners: Sequence[str] = ("", *self.names)
         self._verbs: Sequence[str] | None = None
@@ -235,7 +235,7 @@ class LifecycleSystem(System):
     def start(self) -> None:
         """Build the runner, and run it."""
         self.runner = _built(self.world, self._make_runner)
-        self.knocks = 0
+        self.knocks: int = 0
         self.answered: dict[tuple[str, str], None] = {}
         self.promises = Promises(self.runner, shutdown_timeout=self._shutdown_timeout, may_shield=self.may_shield)
         self.running = self.world.spawn(partial(self.runner.run, auto_end=False), name="runner")

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -55,14 +56,14 @@ def _of(attribute: str) -> st.SearchStrategy[Any]:
     return st.runner().flatmap(choose)
 
 
-names = _of("names")
-owners = _of("owners")
-spare = _of("spare")
-scripts = _of("scripts")
-uses = _of("uses")
-timeouts = _of("timeouts")
-which = st.integers(0, 2)
-steps = st.integers(0, 12)
+names: st.SearchStrategy[Any] = _of("names")
+owners: st.SearchStrategy[Any] = _of("owners")
+spare: st.SearchStrategy[Any] = _of("spare")
+scripts: st.SearchStrategy[Any] = _of("scripts")
+uses: st.SearchStrategy[Any] = _of("uses")
+timeouts: st.SearchStrategy[Any] = _of("timeouts")
+which: st.SearchStrategy[int] = st.integers(0, 2)
+steps: st.SearchStrategy[int] = st.integers(0, 12)
 
 
 class LifecycleMachine(RuleBasedStateMachine):
@@ -289,9 +290,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         """Ask a worker for a stream, and read some of it."""
 
         async def stream() -> None:
-            worker = self.worker(name)
-            job = next((job for job, (_, mark) in collect(type(worker)).jobs.items() if mark.streaming), None)
-            async with self.runner.job(name, name=job, payload=self.system.payload(script), timeout=timeout) as events:
+            kind: type = type(self.worker(name))
+            async with self.runner.job(name, name=_stream_of(kind), payload=self.system.payload(script), timeout=timeout) as events:
                 reading = aiter(events)
                 for _ in range(count):
                     await anext(reading, None)
@@ -357,6 +357,12 @@ def _due(machine: type[LifecycleMachine], must: Sequence[str] | None) -> Sequenc
 def _is_own(member: object, name: str) -> bool:
     """Whether it is a rule that counts itself under its name."""
     return hasattr(member, RULE_MARKER) and (hasattr(member, _GENERATED) or member is getattr(LifecycleMachine, name, None))
+
+
+@cache
+def _stream_of(worker: type) -> str | None:
+    """The name of one of its jobs that is a stream."""
+    return next((name for name, (_, mark) in collect(worker).jobs.items() if mark.streaming), None)
 
 
 # -- rules -----------------------------------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ class SimNetwork:
         types: Mapping[str, type[BusMessage]] | None = None,
         mailbox_capacity: float | None = None,
     ) -> None:
-        self.plan = FaultPlan() if plan is None else plan
+        self.plan: FaultPlan = FaultPlan() if plan is None else plan
         self._detection = check_seconds(detection, "detection")
         self._codec = _codec(tuple((types or {}).items()))
         self._capacity = mailbox_capacity

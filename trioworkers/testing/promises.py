@@ -49,7 +49,7 @@ class Promises:
         may_shield: bool = False,
     ) -> None:
         self.runner = runner
-        self.failed = False
+        self.failed: bool = False
         timeout = min(shutdown_timeout, runner._shutdown_timeout)  # noqa: SLF001 - of this package, and nobody else's business
         self._ledger = Ledger(runner, timeout, may_shield=may_shield)
         self._lives = LifePromises(self._ledger)

@@ -49,6 +49,7 @@ class Simulated(Protocol):
 
     def __call__(self, async_fn: Callable[..., Awaitable[T]], *args: Any, **options: Any) -> T:
         """Run ``async_fn(*args)`` in a trio of its own; the options are those of :func:`~trioworkers.testing.simulate`."""
+        raise NotImplementedError
 
 
 # -- options -------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ a *guest* (:func:`trio.lowlevel.start_guest_run`), and the host is the test itse
 between two turns it looks around, or asks the program to do something. Time is virtual and goes on only when the host says so.
 
 A turn is taken only when there is something to do (a runnable task, a deadline that has passed, somebody who waits for all others to
-be blocked). So nothing ever spins, nothing waits in a thread, the clock never jumps by itself, and a program that cannot go on is
-seen as such: :class:`DeadlockError`.
+be blocked). So nothing ever spins, nothing waits in real time, the clock never jumps by itself, and a program that cannot go on is
+seen as such: :class:`DeadlockError`. (The exception: a ``wait_all_tasks_blocked`` that wants a cushion of real time gets it.)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import trio.testing
 
 from ._choice import new_hook
 from ._clock import VirtualClock
-from ._ending import break_off, unshield
+from ._ending import break_off, unshield, wake
 from ._entropy import Entropy, Threads, outside_world
 from ._scheduler import Scheduler, Step, Switch
 from ._shared import UNCOLLECTED
@@ -38,6 +38,8 @@ from .strategies import Follow, Pos, Strategy
 T = TypeVar("T")
 MAX_STEPS = 200_000
 """So many steps without a rest are taken for a program that never rests."""
+_PATIENCE = 20
+"""So often force is used, in vain, against a program that does not end."""
 
 
 @attrs.define(eq=False)
@@ -102,7 +104,8 @@ class World:
         schedule: A schedule to follow, instead of ``seed``, ``strategy``, ``step_cost`` and ``granularity``.
         step_cost: Each step takes up to so many virtual seconds, so that a timeout can race with work.
         granularity: See :class:`Schedule`.
-        max_steps: So many steps without a rest are a :class:`LivelockError`.
+        max_steps: So many steps without a rest are a :class:`LivelockError`; so are so many, with rests, in which something that is
+            to be done (:meth:`run`, :meth:`finish`, :meth:`close`) is not.
         threads: ``"forbid"`` or ``"inline"``: whether what the program wants to do in a thread is an error, or done on this one.
         entropy: ``"seeded"``, ``"forbid"`` or ``"real"``: what the program gets that asks for randomness or the time.
         detail: Note where each task stands after each step, for pictures.
@@ -141,6 +144,7 @@ class World:
         self._host: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._root = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
+        self._trios: set[trio.lowlevel.Task] = set()
         self._is_over = True
         self._failure: BaseException | None = None
         with ExitStack() as stack:
@@ -167,6 +171,7 @@ class World:
         )
         self._is_over = False
         self.settle()
+        self._trios.update(task for _, task in self.tasks())
 
     async def _main(self) -> None:
         with self._root:
@@ -344,25 +349,28 @@ class World:
         trouble: BaseException | None = None
         force = 0
         self._root.cancel(reason="the world is closed")
-        while not self._is_over:
-            before = self.turns
+        while not self._is_over and force < _PATIENCE:
+            before, hurry = self.turns, False
             try:
                 self._until(lambda: self._is_over)
             except BaseException as error:  # noqa: BLE001 - raised when it is over
-                trouble = trouble or error
-                force += isinstance(error, LivelockError)
-            if self.turns == before or isinstance(trouble, LivelockError):
+                trouble, self.after_turn = trouble or error, _nothing
+                hurry = isinstance(error, LivelockError) or not isinstance(error, Exception)
+            if hurry or self.turns == before:
                 trouble = trouble or DeadlockError(f"shielded, and nothing will ever wake it:\n{self.tree()}")
-                force += 1
+                force += 1 + hurry
                 self._use_force(force)
         return trouble
 
     def _use_force(self, degree: int) -> None:
-        mine = [task for depth, task in self.tasks() if depth > 1]
+        everybody = [task for _, task in self.tasks()]
         if degree == 1:
-            unshield(mine)
-        else:
-            break_off(mine, at_rest=not self.is_busy)
+            unshield(everybody)
+            return
+        others = [task for task in everybody if task not in self._trios] or everybody
+        break_off(others)
+        if not self.is_busy:
+            wake(others)
 
     def _turn(self) -> None:
         self._hook.turn(self._tick, self._scheduler.pick)
