@@ -9,7 +9,7 @@ from property.theatres import THEATRES, Theatre
 from trioworkers.testing import check_lifecycle
 
 WORLDS = {"dev": 200, "ci": 1500, "nightly": 50_000}[PROFILE]
-CHUNK = {"dev": 40, "ci": 100, "nightly": 500}[PROFILE]
+CHUNK = {"dev": 40, "ci": 50, "nightly": 500}[PROFILE]
 
 
 @pytest.mark.parametrize("chunk", range(WORLDS // CHUNK // len(THEATRES)))

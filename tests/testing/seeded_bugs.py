@@ -6,7 +6,7 @@ called, it is: then the patch goes on meaning the same when the library changes.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
@@ -16,25 +16,25 @@ import pytest
 import trio
 
 from trioworkers._load import Load
-from trioworkers._transitions import ACTIVATION, JobState, RequestState, WorkerState, advance, allows
+from trioworkers._transitions import ACTIVATION, JobState, RequestState, advance, allows
 from trioworkers.bus import Inbox, WorkerBus
 from trioworkers.bus.lane import BATCH, Lane
-from trioworkers.errors import DuplicateWorkerError, NoSuchJobError
+from trioworkers.errors import DuplicateWorkerError
 from trioworkers.jobs import block
 from trioworkers.jobs.credit import Credit
 from trioworkers.jobs.events import Events
 from trioworkers.jobs.group import Asked, JobGroup
 from trioworkers.jobs.requester import JobRequester
 from trioworkers.jobs.responder import Job, JobResponder
-from trioworkers.messages import BusJobStreamCreditMessage, Priority
+from trioworkers.messages import Priority
 from trioworkers.registry import WorkerRegistry
 from trioworkers.runner import WorkerRunner
+from trioworkers.testing import LifecycleSystem
 from trioworkers.types import JobOutcome, JobStatus, WorkerReadyData
 from trioworkers.worker.activation import Activation
 from trioworkers.worker.core import WorkerCore
 from trioworkers.worker.ending import Ending
 from trioworkers.worker.family import Family
-from trioworkers.worker.lifecycle import Lifecycle
 from trioworkers.worker.watches import Watches
 
 Put = Callable[[Any, str, Any], None]
@@ -48,11 +48,13 @@ class Bug:
         plant: Puts it into the library.
         promises: Those of which one must be reported broken; ``Deadlock`` if clients wait for ever.
         budget: It must be found in so many worlds.
+        system: What clients can do; less than usual, where otherwise little of what they do has to do with it.
     """
 
     plant: Callable[[Put], None]
     promises: tuple[str, ...]
     budget: int
+    system: type[LifecycleSystem] = LifecycleSystem
 
     @property
     def name(self) -> str:
@@ -70,14 +72,46 @@ class Bug:
 BUGS: list[Bug] = []
 
 
-def bug(*promises: str, budget: int) -> Callable[[Callable[[Put], None]], Callable[[Put], None]]:
+def bug(
+    *promises: str, budget: int, system: type[LifecycleSystem] = LifecycleSystem
+) -> Callable[[Callable[[Put], None]], Callable[[Put], None]]:
     """Add a function to the table."""
 
     def add(plant: Callable[[Put], None]) -> Callable[[Put], None]:
-        BUGS.append(Bug(plant, promises, budget))
+        BUGS.append(Bug(plant, promises, budget, system))
         return plant
 
     return add
+
+
+class _Some(LifecycleSystem):
+    """Clients do less than they could."""
+
+    verbs: Sequence[str]
+
+    def weights(self) -> Mapping[str, int]:
+        """Only these."""
+        return {verb: weight for verb, weight in super().weights().items() if verb in self.verbs}
+
+
+class Farewells(_Some):
+    """Workers leave while much goes on that takes long."""
+
+    scripts = ("nap", "ask", "forever", "swallow")
+    verbs = ("request", "ask", "order", "end_worker", "stop_worker", "leave", "flood")
+
+
+class Comings(_Some):
+    """Workers come and go, and are active and not."""
+
+    verbs = ("activate", "deactivate", "watch_worker", "add", "end_worker", "stop_worker")
+
+
+class Answers(_Some):
+    """Jobs are answered by others."""
+
+    scripts = ("return", "nap", "defer")
+    verbs = ("request", "ask", "order", "answer")
 
 
 # -- lanes -----------------------------------------------------------------------------------------------------------------
@@ -130,7 +164,7 @@ def newest_first(put: Put) -> None:
     put(Lane, "_run_next", run_next)
 
 
-@bug("B1", "B5", budget=100)
+@bug("B1", "B5", "J1", budget=100)
 def crowded_out(put: Put) -> None:
     """A lane that holds more than a batch drops the oldest without a word."""
     right = Lane.put
@@ -297,7 +331,7 @@ def block_left_early(put: Put) -> None:
     put(block, "_wait_acknowledged", wait_acknowledged)
 
 
-@bug("J1", "L6", budget=100)
+@bug("J1", "L6", budget=100, system=Farewells)
 def finished_before_acknowledged(put: Put) -> None:
     """A worker leaves without waiting for the handlers that it has asked for."""
 
@@ -385,7 +419,7 @@ def events_before_the_loop_are_lost(put: Put) -> None:
     put(Events, "put", put_in)
 
 
-@bug("J3", budget=100)
+@bug("J3", budget=100, system=Answers)
 def piece_after_the_answer(put: Put) -> None:
     """A producer that has waited for credit does not ask whether its job is still open."""
 
@@ -559,7 +593,7 @@ def waits_for_itself(put: Put) -> None:
     put(JobResponder, "_accept", accept)
 
 
-@bug("J4", budget=100)
+@bug("J4", budget=100, system=Answers)
 def active_until_gone(put: Put) -> None:
     """A job that somebody else has answered is active until its handler is gone."""
     right_answer, right_gone = JobResponder._answer, JobResponder._gone
@@ -602,7 +636,7 @@ def unregistered_early(put: Put) -> None:
     put(WorkerCore, "_on_end", on_end)
 
 
-@bug("R1", budget=100)
+@bug("R1", budget=100, system=Comings)
 def registered_as_it_was(put: Put) -> None:
     """A worker's entry is not replaced when it is activated."""
     put(WorkerCore, "_activation_changed", WorkerCore._tell_active)
@@ -670,7 +704,7 @@ def child_error_swallowed(put: Put) -> None:
     put(Family, "_account_for", account_for)
 
 
-@bug("L6", budget=100)
+@bug("L6", budget=100, system=Farewells)
 def wrong_clock(put: Put) -> None:
     """The deadline of an end is a length of time where a moment is wanted."""
     right = Family.end
@@ -683,7 +717,7 @@ def wrong_clock(put: Put) -> None:
     put(Family, "end", end)
 
 
-@bug("L6", budget=200)
+@bug("L6", budget=200, system=Farewells)
 def end_not_inherited(put: Put) -> None:
     """A child that ends with its parent makes an end of its own, with its own jobs alone."""
     right = Family.end
@@ -739,7 +773,7 @@ def load_never_joined(put: Put) -> None:
     put(Load, "join", join)
 
 
-@bug("L6", budget=200)
+@bug("L6", budget=200, system=Farewells)
 def dropped_and_never_done(put: Put) -> None:
     """What a lane drops when it is closed counts as something to do for ever."""
     right = Lane.close
@@ -750,6 +784,31 @@ def dropped_and_never_done(put: Put) -> None:
         right(self)
 
     put(Lane, "close", close)
+
+
+@bug("L5", "B3", budget=100)
+def deaf_while_it_leaves(put: Put) -> None:
+    """A worker that is told to stop gives its name back at once, though its children and jobs have still something to say."""
+    right = Family.cancel
+
+    def cancel(self: Family, reason: str | None) -> None:
+        right(self, reason)
+        if not self.is_runner:
+            self.detach()
+
+    put(Family, "cancel", cancel)
+
+
+@bug("B4", "L4", budget=100)
+def hooks_outlive_their_worker(put: Put) -> None:
+    """Activation hooks, which may live long, run in the owner's nursery, so that they hold nobody up."""
+    right = Lane.open
+
+    def open_up(self: Lane[Any], nursery: trio.Nursery) -> None:
+        owner = nursery.parent_task.parent_nursery if self.name.startswith("activation:") else None
+        right(self, owner or nursery)
+
+    put(Lane, "open", open_up)
 
 
 # -- activation, news ------------------------------------------------------------------------------------------------------
@@ -787,7 +846,7 @@ def activated_before_ready(put: Put) -> None:
     put(Activation, "open", open_up)
 
 
-@bug("L3", budget=100)
+@bug("L3", budget=100, system=Comings)
 def deactivation_forgotten(put: Put) -> None:
     """A worker that is deactivated while its activation hook runs is not told of it."""
     right = Activation.deactivate
@@ -803,7 +862,7 @@ def deactivation_forgotten(put: Put) -> None:
     put(Activation, "deactivate", deactivate)
 
 
-@bug("R2", budget=100)
+@bug("R2", budget=100, system=Comings)
 def watch_fires_again(put: Put) -> None:
     """Watchers are told whenever an entry is written, not only when it is new."""
     right = WorkerRegistry.register
@@ -843,7 +902,7 @@ def watch_outlives_its_owner(put: Put) -> None:
     put(Watches, "close", close)
 
 
-@bug("R2", budget=200)
+@bug("R2", budget=200, system=Comings)
 def told_once_in_a_life(put: Put) -> None:
     """Who was told of a name is never told of it again."""
     right = Watches._lost
@@ -853,6 +912,3 @@ def told_once_in_a_life(put: Put) -> None:
         self._told[data.worker_name] = None
 
     put(Watches, "_lost", lost)
-
-
-_UNUSED = (NoSuchJobError, BusJobStreamCreditMessage, Lifecycle, WorkerState)

@@ -511,7 +511,7 @@ def test_there_are_as_many_operations_as_asked_for(length: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_what_a_strategy_did_can_be_followed(seed: int) -> None:
     """Whatever strategy decided on a world, its holds alone give the same course again."""
-    laboratory = Laboratory(Safes, 12, 0, 5000, 1 / 128)
+    laboratory = Laboratory(Safes, 1, 12, 0, 5000, 1 / 128)
     plan = laboratory.plan(seed)
     course = laboratory.live(plan)
     again = laboratory.live(attrs.evolve(plan, holds=course.schedule.holds))
@@ -556,14 +556,13 @@ def test_a_plan_can_be_written_by_hand() -> None:
     assert {*found[0]} == {True, False}
 
 
-arguments = st.one_of(st.integers(), st.floats(allow_nan=False), st.text(), st.none(), st.booleans(), st.binary())
-operations = st.builds(
-    Operation,
-    st.integers(1),
-    st.text(),
-    st.lists(st.one_of(arguments, st.tuples(arguments))).map(tuple).filter(lambda args: "inf" not in str(args[1:]).replace("'", "")),
-    st.sampled_from([0.0, 0.25, 1.0]),
+numbers = st.integers() | st.floats(allow_nan=False)
+arguments = st.recursive(
+    numbers | st.text() | st.none() | st.booleans() | st.binary(),
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(numbers, inner),
+    max_leaves=5,
 )
+operations = st.builds(Operation, st.integers(1), st.text(), st.lists(arguments).map(tuple), st.sampled_from([0.0, 0.25, 1.0]))
 plans = st.builds(
     Plan,
     st.integers(),
@@ -652,6 +651,7 @@ class Bare(Account):
     ("call", "kind", "text"),
     [
         (lambda: check_system(Account, max_examples=0), ValueError, "max_examples must be 1 or more, not 0"),
+        (lambda: check_system(Account, max_examples="9"), TypeError, "max_examples must be of type int, not '9'"),  # type: ignore[arg-type]  # that is the test
         (lambda: check_system(Account, length=0), ValueError, "length must be 1 or more, not 0"),
         (lambda: check_system(Account, max_steps=0), ValueError, "max_steps must be 1 or more, not 0"),
         (lambda: check_system(Account, step_cost=-1), ValueError, "step_cost must be zero or more seconds, not -1"),
@@ -726,18 +726,14 @@ class Shop(System):
 
 
 def test_a_check_of_nothing_is_vacuous() -> None:
-    """An operation that was never drawn, or never did anything but raise what is expected, in many worlds, is told."""
+    """An operation that was never drawn in many worlds is told."""
     verdict = check_system(Shop, max_examples=100)
     assert verdict.broken is None
-    assert verdict.idle == ("order", "pay")
-    paid = verdict.operations["pay"]
-    assert verdict.excused == {"pay": paid}
+    assert verdict.idle == ("order",)
+    assert verdict.excused == {"pay": verdict.operations["pay"]}
     with pytest.raises(VacuousError) as caught:
         verdict.check()
-    assert str(caught.value) == (
-        "100 worlds passed, but these operations never did anything: 'order' (never drawn), "
-        f"'pay' (drawn {paid} times, always raised what is expected)"
-    )
+    assert str(caught.value) == "100 worlds passed, but these operations never did anything: 'order' (never drawn)"
 
 
 def test_a_few_worlds_prove_nothing() -> None:
@@ -746,10 +742,16 @@ def test_a_few_worlds_prove_nothing() -> None:
 
 
 def test_what_must_be_done_can_be_said() -> None:
-    """What must be done can be said: then that, and only that, however few worlds there are."""
+    """What must be done can be said: then that, and only that, without raising what is expected, however few worlds there are."""
     check_system(Shop, max_examples=100, must=["sell"]).check()
-    with pytest.raises(VacuousError, match=r"^3 worlds passed, but these operations never did anything: 'order' \(never drawn\)$"):
-        check_system(Shop, max_examples=3, must=["order", "sell"]).check()
+    verdict = check_system(Shop, max_examples=5, must=["order", "pay", "sell"])
+    paid = verdict.operations["pay"]
+    with pytest.raises(VacuousError) as caught:
+        verdict.check()
+    assert str(caught.value) == (
+        "5 worlds passed, but these operations never did anything: 'order' (never drawn), "
+        f"'pay' (drawn {paid} times, always raised what is expected)"
+    )
 
 
 def test_how_often_each_operation_was_done_is_told() -> None:

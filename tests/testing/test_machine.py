@@ -192,7 +192,7 @@ def test_what_there_is_no_operation_for_is_done() -> None:
     class Mine(LifecycleMachine):
         """As it is."""
 
-    check_machine(Mine, settings=settings(QUICK, max_examples=40, stateful_step_count=30))
+    check_machine(Mine, settings=settings(QUICK, max_examples=25, stateful_step_count=30))
     for verb in ("hand_over", "stream", "ask_news", "clean_up"):
         assert Mine.tally[verb] > Mine.tally[f"excused {verb}"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import math
 import os
-import runpy
 import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -47,7 +47,7 @@ def test_as_a_module_it_takes_the_arguments_of_the_process(
     """``python -m trioworkers`` is ``main()``, and exits with its code."""
     monkeypatch.setattr(sys, "argv", ["trioworkers", "nonsense"])
     with pytest.raises(SystemExit) as exit_info:
-        runpy.run_module("trioworkers", run_name="__main__")
+        importlib.import_module("trioworkers.__main__")
     assert exit_info.value.code == 2
     assert "'nonsense'" in capsys.readouterr().err
 

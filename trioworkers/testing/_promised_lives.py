@@ -182,7 +182,7 @@ class LifePromises(Observer):
                 life.activations.append(("on_activated", life.args))
 
     def _over(self, life: Life, old: WorkerState) -> None:
-        """What must be gone when it is: L1, L5, L6, R1."""
+        """What must be gone when it is: L1, B4, L5, L6, R1."""
         alive = [other.name for other in self.ledger.below(life)]
         if alive:
             self.ledger.blame("L1", f"{life.name!r} is over, and its children live: {alive}")
@@ -190,6 +190,8 @@ class LifePromises(Observer):
             self.ledger.blame("L5", f"{life.name!r} is over, and has its name still")
         if life.name in self.ledger.registered:
             self.ledger.blame("R1", f"{life.name!r} is over, and registered still")
+        if life.lanes:
+            self.ledger.blame("B4", f"{life.name!r} is over, and its hooks go on: {[*life.lanes.values()]}")
         if life.lost and old is WorkerState.ENDING:
             self.ledger.blame("L6", f"{life.name!r} has ended in time, and has lost the jobs {life.lost}")
         if life.state is WorkerState.FAILED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -102,6 +103,7 @@ class Laboratory:
     """Runs worlds."""
 
     make: Callable[[], System]
+    max_examples: int = attrs.field(validator=at_least(1))
     length: int = attrs.field(validator=at_least(1))
     seed: int = attrs.field(validator=an(int))
     max_steps: int = attrs.field(validator=at_least(1))
@@ -216,8 +218,14 @@ def _operation_source(operation: Operation) -> str:
     return f"Operation({', '.join(parts)})"
 
 
-def _source(value: object) -> str:
-    """A value as Python: its own idea of that, for one that has none."""
+def _source(value: Any) -> str:
+    """A value as Python: what it says itself, but that is no Python for infinite numbers."""
+    if type(value) is tuple:
+        return _tuple(map(_source, value))
+    if type(value) is list:
+        return f"[{', '.join(map(_source, value))}]"
+    if type(value) is dict:
+        return f"{{{', '.join(f'{_source(key)}: {_source(entry)}' for key, entry in value.items())}}}"
     return f"float('{value}')" if isinstance(value, float) and not math.isfinite(value) else repr(value)
 
 

@@ -10,7 +10,6 @@ ICFP 2009).
 from __future__ import annotations
 
 import ast
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -81,7 +80,7 @@ class Verdict:
         operations: How often each operation was drawn.
         broken: The one that failed.
         excused: How often each operation raised what is expected.
-        idle: The operations that should have been done, and never were: not drawn, or always excused.
+        idle: The operations that should have been done, and never were.
     """
 
     worlds: int
@@ -139,7 +138,11 @@ class _Tally:
     def idle(self, shares: Mapping[str, float]) -> tuple[str, ...]:
         """What was never done, and should have been."""
         often = [verb for verb, share in shares.items() if self.drawn.total() * share >= OFTEN]
-        return tuple(verb for verb in often if self.drawn[verb] <= self.excused[verb])
+        return tuple(verb for verb in often if not self.drawn[verb])
+
+    def missing(self, must: Sequence[str]) -> tuple[str, ...]:
+        """What never came to an end that is not excused, and must have."""
+        return tuple(verb for verb in must if self.drawn[verb] <= self.excused[verb])
 
     def verdict(self, *, broken: Broken | None = None, idle: tuple[str, ...] = ()) -> Verdict:
         """What comes of it."""
@@ -173,7 +176,8 @@ def check_system(
         seed: Other seeds look elsewhere.
         step_cost: In half of the worlds, each step takes up to so many virtual seconds.
         max_steps: So many steps without a rest are a livelock.
-        must: The operations that must have been done at least once. If left out, those that chance would have brought dozens of times.
+        must: The operations that must have been done at least once, without raising what is expected. If left out, each that chance
+            alone would have brought dozens of times must have been drawn.
         replay: A world to live again; then nothing is drawn, and only this one is run.
 
     Returns:
@@ -187,18 +191,19 @@ def check_system(
     """
     if not callable(make):
         raise TypeError(f"make must make a system, often it is the class itself; not {make!r}")
-    laboratory = Laboratory(make, length, seed, max_steps, step_cost)
-    if max_examples < 1:
-        raise ValueError(f"max_examples must be 1 or more, not {max_examples!r}")
+    laboratory = Laboratory(make, max_examples, length, seed, max_steps, step_cost)
     system = _checked(make())
     if replay is not None:
         return _replay(laboratory, system, replay)
-    return _search(laboratory, max_examples, _shares(system, must))
+    for verb in must or ():
+        if not hasattr(system, verb):
+            raise ValueError(f"must: {type(system).__name__} has no operation {verb!r}")
+    return _search(laboratory, _shares(system), must)
 
 
-def _search(laboratory: Laboratory, max_examples: int, shares: Mapping[str, float]) -> Verdict:
+def _search(laboratory: Laboratory, shares: Mapping[str, float], must: Sequence[str] | None) -> Verdict:
     tally = _Tally()
-    for number in range(1, max_examples + 1):
+    for number in range(1, laboratory.max_examples + 1):
         plan = laboratory.plan(number)
         course = laboratory.live(plan)
         tally.add(plan, course)
@@ -206,7 +211,7 @@ def _search(laboratory: Laboratory, max_examples: int, shares: Mapping[str, floa
             return tally.verdict(broken=_explain(laboratory, number, plan, course))
         if number == TWICE:
             laboratory.check_determinism(plan, course)
-    return tally.verdict(idle=tally.idle(shares))
+    return tally.verdict(idle=tally.idle(shares) if must is None else tally.missing(must))
 
 
 def _explain(laboratory: Laboratory, number: int, plan: Plan, course: Course) -> Broken:
@@ -263,15 +268,10 @@ def _check_menu(system: System, name: str) -> None:
                 )
 
 
-def _shares(system: System, must: Sequence[str] | None) -> Mapping[str, float]:
+def _shares(system: System) -> Mapping[str, float]:
     """For each operation, which part of all that is drawn it should be."""
-    if must is None:
-        weights = system.weights()
-        return {verb: weight / sum(weights.values()) for verb, weight in weights.items()}
-    unknown = [verb for verb in must if not hasattr(system, verb)]
-    if unknown:
-        raise ValueError(f"must: {type(system).__name__} has no operation {unknown[0]!r}")
-    return dict.fromkeys(must, math.inf)
+    weights = system.weights()
+    return {verb: weight / sum(weights.values()) for verb, weight in weights.items()}
 
 
 def _is_python(source: str) -> bool:

@@ -285,7 +285,7 @@ class LifecycleSystem(System):
             for attribute in ("names", "scripts", "uses", "timeouts"):
                 setattr(self, attribute, _some(rng, getattr(self, attribute)))
             self.owners = ("", *self.names)
-            self._verbs = _some(rng, [*super().weights()]) if rng.getrandbits(1) else None
+            self._verbs = _some(rng, [*self.weights()]) if rng.getrandbits(1) else None
         return super().draw(rng, number)
 
     def weights(self) -> Mapping[str, int]:
@@ -311,8 +311,10 @@ class LifecycleSystem(System):
         return {"do": script, "whom": self.names[0]}
 
     def jobs(self, name: str) -> Sequence[str]:
-        """What a worker can be asked for."""
-        return [*collect(type(self.worker(name))).jobs]
+        """What a worker can be asked for; one that is not there is taken for one that will be added."""
+        worker = self.runner.get_worker(name)
+        kind = self._make_worker if worker is None else type(worker)
+        return [*collect(kind).jobs] if isinstance(kind, type) else []
 
     @operation("spare", "owners", MANNERS, weight=2)
     async def add(self, name: str, owner: str, manner: str = "") -> None:
@@ -383,13 +385,13 @@ class LifecycleSystem(System):
                 )
             )
 
-    @operation("names", weight=2)
+    @operation("owners", weight=2)
     async def answer(self, name: str) -> None:
-        """Answer whatever is open at a worker, in its place."""
-        worker = self.worker(name)
-        for job_id in [*worker.active_jobs]:
-            self.answered[name, job_id] = None
-            worker.send_job_response_nowait(job_id, ANSWER, status=JobStatus.COMPLETED)
+        """Answer whatever is open at a worker, or at all, in its place."""
+        for worker in [self.worker(name)] if name else filter(None, map(self.runner.get_worker, self.names)):
+            for job_id in [*worker.active_jobs]:
+                self.answered[worker.name, job_id] = None
+                worker.send_job_response_nowait(job_id, ANSWER, status=JobStatus.COMPLETED)
 
     @operation("names")
     async def cancel_jobs(self, name: str) -> None:
