@@ -492,7 +492,7 @@ def test_long_runs_are_not_repeated_for_ever() -> None:
     """The longer a run is, the fewer are spent on looking for a simpler failure."""
 
     async def long() -> None:
-        await steps(2000)
+        await steps(400)
         await overdraw(takers=3, overdraft=10)
 
     short, longer = search(overdraw_thrice).failure, search(long, settings=Settings(strategy="pct")).failure

@@ -88,9 +88,9 @@ _OF_ITS_CLASS = ("random", "getrandbits")
 _THREAD = "trio.lowlevel.start_thread_soon"
 _CLOCKS = tuple(f"{name}{unit}" for name in ("time", "monotonic", "perf_counter", "process_time") for unit in ("", "_ns"))
 _RANDOM = tuple(name for name, function in vars(random).items() if getattr(function, "__self__", None) is _SHARED_RANDOM)
-_PLACES: tuple[tuple[str, Any, str], ...] = (
+_SOUGHT: tuple[tuple[str, Any, str], ...] = (
     (_THREAD, trio.lowlevel, "start_thread_soon"),
-    (_THREAD, sys.modules[trio.to_thread.run_sync.__globals__["__name__"]], "start_thread_soon"),
+    (_THREAD, sys.modules[trio.to_thread.run_sync.__globals__["__name__"]], "start_thread_soon"),  # whoever asks by whatever name
     ("os.urandom", os, "urandom"),
     ("os.urandom", random, "_urandom"),  # for random.SystemRandom, and by that for secrets
     ("uuid.uuid1", uuid, "uuid1"),
@@ -99,6 +99,8 @@ _PLACES: tuple[tuple[str, Any, str], ...] = (
     *((f"random.{name}", random, name) for name in _RANDOM),
     *((f"random.{name}", _SHARED_RANDOM, name) for name in _OF_ITS_CLASS),
 )
+_PLACES = tuple(place for place in _SOUGHT if hasattr(*place[1:]))
+"""What may be asked for, by its name, and where the function is found."""
 _REAL: Substitutes = {name: getattr(owner, attribute) for name, owner, attribute in _PLACES}
 _here = threading.local()
 

@@ -28,16 +28,16 @@ class Settings:
         ValueError: There is no such strategy, granularity or the like; a number is too small.
     """
 
-    strategy: Name = attrs.field(default="portfolio", validator=one_of(*get_args(Name)))
+    strategy: Name = attrs.field(default="portfolio", validator=one_of(*get_args(Name)))  # pyright: ignore[reportAssignmentType]  # it takes a literal for a str
     max_examples: int = attrs.field(default=200, validator=at_least(1))
     preemptions: int = attrs.field(default=2, validator=at_least(0))
     seed: int = attrs.field(default=0, validator=an(int))
     time_limit: float | None = attrs.field(default=None, validator=optional_seconds)
     step_cost: float = attrs.field(default=STEP_COST, validator=seconds)
-    granularity: Granularity = attrs.field(default="step", validator=one_of(*get_args(Granularity)))
+    granularity: Granularity = attrs.field(default="step", validator=one_of(*get_args(Granularity)))  # pyright: ignore[reportAssignmentType]  # it takes a literal for a str
     max_steps: int = attrs.field(default=MAX_STEPS, validator=at_least(1))
-    threads: Threads = attrs.field(default="forbid", validator=one_of(*get_args(Threads)))
-    entropy: Entropy = attrs.field(default="seeded", validator=one_of(*get_args(Entropy)))
+    threads: Threads = attrs.field(default="forbid", validator=one_of(*get_args(Threads)))  # pyright: ignore[reportAssignmentType]  # it takes a literal for a str
+    entropy: Entropy = attrs.field(default="seeded", validator=one_of(*get_args(Entropy)))  # pyright: ignore[reportAssignmentType]  # it takes a literal for a str
 
     def given(self, *, beside_a_token: bool) -> dict[str, object]:
         """What is not as by default: of that which a replay token does not know of, or of that which it decides."""

@@ -122,11 +122,9 @@ class Scheduler(trio.abc.Instrument):
         for task in tasks:
             insort(self.due, self._strands[task], key=_BY_AGE)
         self._began = self.now()
-        if self.due and self.granularity == "step":
-            self._round = [self._take()]
-        else:
-            self._round = [self._take() for _ in range(len(self.due))]
-        return [*map(_TASK, self._round)]
+        count = len(self.due) if self.granularity == "batch" else min(1, len(self.due))
+        self._round = [self._take() for _ in range(count)]
+        return [strand.task for strand in self._round]
 
     def end_turn(self) -> None:
         """Those that were picked have taken their steps: note where they stand."""
@@ -196,7 +194,6 @@ class Scheduler(trio.abc.Instrument):
 
 
 _BY_AGE = attrgetter("order")
-_TASK = attrgetter("task")
 
 
 def _overtake(due: Sequence[Strand]) -> Strand | None:

@@ -47,6 +47,7 @@ class Search:
         """Run it until it fails, or enough is enough."""
         courses: set[int] = set()
         failure: Failure | None = None
+        number = 0
         plans = self._plans()
         for number, (strategy, seed, cost) in enumerate(plans, 1):
             result = self.run(strategy=strategy, seed=seed, step_cost=cost, granularity=self.settings.granularity)

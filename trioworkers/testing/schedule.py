@@ -61,7 +61,7 @@ class Schedule:
     holds: tuple[Hold, ...] = ()
     seed: int = attrs.field(default=0, validator=an(int))
     step_cost: float = attrs.field(default=0.0, validator=seconds)
-    granularity: Granularity = attrs.field(default="step", validator=one_of(*get_args(Granularity)))
+    granularity: Granularity = attrs.field(default="step", validator=one_of(*get_args(Granularity)))  # pyright: ignore[reportAssignmentType]  # it takes a literal for a str
 
     def to_token(self) -> str:
         """A short text that :meth:`from_token` turns back: for a bug report, or ``replay=``."""
