@@ -25,7 +25,7 @@ from trio.to_thread import run_sync
 
 from trioworkers import BaseWorker, BusJobRequestMessage, WorkerRunner, job, open_runner, sources
 from trioworkers.testing import NondeterminismError, World
-from trioworkers.testing._entropy import _PLACES, EPOCH
+from trioworkers.testing._entropy import _PLACES, _SOUGHT, EPOCH
 from trioworkers.testing._shared import Shared
 
 
