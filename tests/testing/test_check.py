@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trioworkers import testing
@@ -572,6 +572,7 @@ plans = st.builds(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(plans)
 def test_a_plan_as_source_is_the_plan(plan: Plan) -> None:
     """The source of a plan is Python that makes an equal one."""

@@ -125,6 +125,11 @@ def test_a_copy_comes_even_if_the_first_does_not() -> None:
     assert arrivals(Drop(1), Duplicate(1, after=0.25)) == "acdbef"
 
 
+def test_a_copy_comes_after_the_first() -> None:
+    """The copy of a message that is late is as much later."""
+    assert arrivals(Delay(0, by=0.15), Duplicate(0, after=0.2)) == "bacdaef"
+
+
 def test_delay() -> None:
     """A delayed message is overtaken by those sent after it."""
     assert arrivals(Delay(0, by=0.25)) == "bcadef"
@@ -412,10 +417,10 @@ def test_what_comes_after_the_end_is_lost() -> None:
 
 
 def test_a_cut_end_does_not_hang_up() -> None:
-    """The other end does not hear of a close when it is cut off."""
+    """The other end does not hear of a close when it is cut off at that moment."""
 
     async def program() -> None:
-        async with FaultPlan(Partition(0, 1, cut="left")).link("left", "right") as link:
+        async with FaultPlan(Partition(0, 1, cut="left")).link("left", "right", latency=5) as link:
             left, right = link
             left.close()
             await right.receive()
@@ -508,6 +513,20 @@ def test_order_and_number_without_faults(sends: list[tuple[bool, float]], seed: 
         assert got[1] == [number for number, (side, _) in enumerate(sends) if not side]
 
     simulate(program, seed=seed).unwrap()
+
+
+def test_arrivals_are_moments_of_their_own() -> None:
+    """Two messages that are due at once arrive one after the other: under some schedules, something happens in between."""
+
+    async def program() -> int:
+        async with FaultPlan().link("left", "right") as link:
+            left, right = link
+            left.send_nowait(1)
+            left.send_nowait(2)
+            await right.receive()
+            return sum(line.event == "arrived" for line in link.log)
+
+    assert {simulate(program, seed=seed, step_cost=0.0).unwrap() for seed in range(20)} == {1, 2}
 
 
 async def take(end: LinkEnd[int], taken: Log) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -186,15 +187,44 @@ def test_who_is_there_comes_more_often() -> None:
         assert drawn("spare") == {"spare": 1, "other": 4}
 
 
-def test_what_there_is_no_operation_for_is_done() -> None:
-    """What the machine adds to the system's operations is done, and not only excused; then nothing in the machine is vacuous."""
+def test_it_is_not_vacuous() -> None:
+    """The machine as it is passes, and everything that must happen does."""
 
     class Mine(LifecycleMachine):
         """As it is."""
 
-    check_machine(Mine, settings=settings(QUICK, max_examples=25, stateful_step_count=30))
-    for verb in ("hand_over", "stream", "ask_news", "clean_up"):
-        assert Mine.tally[verb] > Mine.tally[f"excused {verb}"]
+    check_machine(Mine, settings=settings(QUICK, max_examples=60, stateful_step_count=30))
+
+
+def test_what_there_is_no_operation_for_is_done() -> None:
+    """What the machine adds to the system's operations is done."""
+    with started(LifecycleMachine) as machine:
+        machine.world.settle()
+        machine.do("ask", "boss", "loner", 0, "forever", "wait", None)
+        machine.world.settle()
+        delivered = machine.system.promises.tally["delivered"]
+        machine.ask_news(name="boss", steps=0)
+        machine.world.settle()
+        assert machine.system.promises.tally["delivered"] == delivered + 1
+        machine.hand_over(one="left", other="right", steps=0)
+        machine.world.settle()
+        assert [machine.worker(name).active for name in ("left", "right")] == [False, True]
+        machine.clean_up(name="loner", steps=0)
+        machine.world.settle()
+        assert machine.runner.get_worker("loner") is None
+        assert [*machine.system.excused] == ["ask"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 70])
+def test_a_stream_is_read_as_far_as_asked_for(count: int) -> None:
+    """A stream is asked for, and so much of it is read, whatever else the worker can do."""
+    with started(LifecycleMachine) as machine:
+        machine.world.settle()
+        machine.stream(name="boss", count=count, script="return", timeout=None, steps=0)
+        machine.world.settle()
+        assert machine.system.promises.tally["job streaming"] == 1
+        assert machine.system.promises.tally["decided completed"] == 1
+        assert not machine.system.excused
 
 
 @pytest.mark.parametrize(("how", "over"), [("", False), ("end", True), ("cancel", True)])
@@ -232,7 +262,7 @@ def test_the_synopsis_runs() -> None:
     space: dict[str, Any] = {"__name__": "synopsis"}
     exec(textwrap.dedent(block), space)  # noqa: S102 - ours
     kind = space["MyTeam"]
-    kind.TestCase.settings = settings(QUICK, max_examples=40, stateful_step_count=20)
+    kind.TestCase.settings = settings(QUICK, max_examples=60, stateful_step_count=30)
     space["test_my_team"]()
     assert kind.tally["greet"] > kind.tally["excused greet"]
     assert kind.tally["accepted"] > 0
@@ -476,8 +506,7 @@ def test_a_machine_that_does_nothing_is_vacuous() -> None:
     """A machine that passes although nothing of what must happen did is told as such, with what did happen."""
     with pytest.raises(VacuousError) as caught:
         check_machine(Lonely, settings=settings(QUICK, max_examples=80))
-    text = str(caught.value)
-    assert text.startswith("Lonely passed, but these never happened: delivered, accepted, decided completed; they were {")
+    assert re.match(r"Lonely passed, but these never happened: .*accepted, decided completed.*; they were \{", str(caught.value))
 
 
 def test_what_must_happen_can_be_said() -> None:
@@ -501,7 +530,7 @@ def test_a_rule_that_never_runs_is_vacuous(monkeypatch: pytest.MonkeyPatch) -> N
 
     barred: Any = Barred
     barred.tell = precondition(lambda self: False)(barred.tell)
-    with pytest.raises(VacuousError, match=r"^Barred passed, but these never happened: tell; they were"):
+    with pytest.raises(VacuousError, match=r"^Barred passed, but these never happened: .*\btell\b.*; they were"):
         check_machine(Barred, settings=settings(QUICK, max_examples=30, stateful_step_count=20))
 
 

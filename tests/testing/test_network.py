@@ -311,6 +311,29 @@ async def test_answers_find_workers_that_are_not_ready() -> None:
         assert early.answer == {"sum": 4}
 
 
+class Unready(BaseWorker):
+    """Asks before it is ready, and then never is."""
+
+    async def start(self) -> None:
+        """Ask, and fail."""
+        async with self.job("hand", name="add", payload={"numbers": [4]}, timeout=1):
+            pass
+        raise ValueError("boom")
+
+
+@explore(max_examples=3)
+async def test_answers_find_the_last_who_has_asked() -> None:
+    """Of two workers of one name on different nodes, one after the other, answers and jobs go to the present one."""
+    async with two() as (network, runner, other), open_runner(bus=network.bus("third")) as third:
+        for node in (runner, third, runner):
+            with pytest.raises(ExceptionGroup, match="could not start"):
+                await node.add_workers(Unready("early"))
+        await third.add_workers(Hand("early"))
+        await trio.sleep(1)
+        assert await ask(other, whom="early") == {"sum": 3}
+        assert [node.bus.statistics().dead_letters for node in (runner, third)] == [0, 0]
+
+
 @explore(max_examples=3)
 async def test_nothing_live_crosses() -> None:
     """What arrives is a copy: neither the objects in a message nor the sender's context variables are the sender's."""
@@ -324,11 +347,11 @@ async def test_nothing_live_crosses() -> None:
             message.payload["list"].append(3)
             return message.payload
 
-    async with two(right=[Looker("looker")]) as (_, runner, _other):
-        token = here.set("left")
-        payload: dict[str, Any] = {"list": [1, 2]}
-        answer = await ask(runner, "look", "looker", payload=payload)
-        here.reset(token)
+    payload: dict[str, Any] = {"list": [1, 2]}
+    async with SimNetwork() as network, open_runner(Looker("looker"), bus=network.bus("right")):
+        here.set("left")
+        async with open_runner(bus=network.bus("left")) as runner:
+            answer = await ask(runner, "look", "looker", payload=payload)
     assert payload == {"list": [1, 2]}
     assert answer == {"list": [1, 2, 3]}
     assert answer is not seen[0][0]
@@ -376,15 +399,44 @@ async def test_a_name_may_move() -> None:
 
 @explore(max_examples=8)
 async def test_a_name_may_move_before_the_news() -> None:
-    """News of a worker that comes after a worker of that name is here, or elsewhere, is not taken for it."""
-    slow = Slow(0, 10, cut=("right", "left"), by=0.5)
-    async with two(slow, right=[]) as (network, runner, other), open_runner(bus=network.bus("third")):
+    """News of a worker that comes after another node has one of that name is not taken for it, and does not undo what is known."""
+    async with two(right=[]) as (network, runner, other), open_runner(bus=network.bus("third")) as third:
         await other.add_workers(Hand())
         await other.end_workers("hand")
         await runner.add_workers(Hand())
-        await trio.sleep(1)
+        await trio.sleep(2)
         assert (runner.registry.local_workers, runner.registry.remote_workers) == (["hand"], [])
-        assert other.registry.remote_workers == ["hand"]
+        assert (other.registry.remote_workers, third.registry.remote_workers) == (["hand"], ["hand"])
+        assert await ask(third) == {"sum": 3}
+
+
+@explore(max_examples=8)
+async def test_a_name_may_move_before_it_is_missed() -> None:
+    """Whoever still knows a worker where it was, and hears where it is now, knows it there."""
+    cut = Partition(1, 1, cut=("right", "third"))
+    async with two(cut, detection=10) as (network, runner, other), open_runner(bus=network.bus("third")) as third:
+        await third.registry.wait_ready("hand")
+        await trio.sleep(1.2)
+        await other.end_workers("hand")
+        await runner.add_workers(Hand())
+        for _ in range(3):
+            await trio.sleep(0.3)
+            assert third.registry.remote_workers == ["hand"]
+            assert await ask(third) == {"sum": 3}
+        assert network.struck == (cut,)
+
+
+@explore(max_examples=3)
+async def test_a_runner_may_be_followed_by_another() -> None:
+    """A node's next runner may have workers of the same names, even if nobody could hear that the first one has ended."""
+    cut = Partition(1, 2, cut="left")
+    async with SimNetwork(FaultPlan(cut), detection=10) as network, open_runner(bus=network.bus("right")) as runner:
+        async with open_runner(Hand(), bus=network.bus("left"), name="first"):
+            await trio.sleep(2)
+        async with open_runner(Hand(), bus=network.bus("left"), name="second"):
+            await trio.sleep(2)
+            assert runner.registry.remote_workers == ["hand"]
+            assert await ask(runner) == {"sum": 3}
 
 
 @explore(max_examples=3)
@@ -708,6 +760,8 @@ async def test_a_lost_cancel_is_said_again() -> None:
         assert 2.0 <= trio.current_time() < 2.2
         assert hand.log[-1:] != ["left"]
         assert [line.what.split()[0] for line in network.log if line.event == "lost"] == ["JobRequest", "JobCancel"]
+        await trio.sleep(10)
+        assert sum(line.what.startswith("JobCancel") and line.event == "arrived" for line in network.log) == 1
 
 
 @explore(max_examples=8)

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trioworkers.testing import DeadlockError, Operation, Plain, System, World, operation
@@ -196,6 +196,7 @@ def test_an_attribute_that_comes_too_late_is_told() -> None:
 # -- drawing ---------------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(seeds, st.integers(1, 99))
 def test_drawing_is_a_function_of_the_generator(seed: int, number: int) -> None:
     """The same seed draws the same operation, one from the menu, with the number asked for."""
@@ -257,6 +258,7 @@ def descend(what: Operation) -> Iterator[Operation]:
         yield what
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_simpler_is_simpler_in_one_thing(seed: int) -> None:
     """Each simpler operation differs in one part, which is nearer to the simplest there; everything else stays."""
@@ -269,6 +271,7 @@ def test_simpler_is_simpler_in_one_thing(seed: int) -> None:
         assert (simpler.number, simpler.verb) == (what.number, what.verb)
 
 
+@settings(deadline=None)
 @given(seeds)
 def test_there_is_an_end_to_simpler(seed: int) -> None:
     """Whoever goes on from one simpler operation to the next comes to the simplest one in a few steps for each part."""

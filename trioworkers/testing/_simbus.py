@@ -83,8 +83,8 @@ class Peer:
         elif isinstance(message, _ANSWERS):
             self.accepted.pop((message.job_id, message.source), None)
 
-    def has_come(self, message: BusMessage, target: str, *, present: bool) -> BusMessage | None:
-        """A message from it is here, for somebody who may be present; return the answer if it need go no further.
+    def has_come(self, message: BusMessage, target: str) -> BusMessage | None:
+        """A message from it is here; return the answer if it need go no further.
 
         A cancel of what is not open here is answered: its request, or the answer to that, is lost, and who cancels waits for an
         answer. Should the request come after all, it has been cancelled.
@@ -94,7 +94,7 @@ class Peer:
                 return _cancelled(message, target)
             self.accepted[message.job_id, target] = message.source
         elif isinstance(message, BusJobCancelMessage):
-            if not (present and (message.job_id, target) in self.accepted):
+            if (message.job_id, target) not in self.accepted:
                 self.cancelled[message.job_id, target] = None
                 return _cancelled(message, target)
         elif isinstance(message, _ANSWERS):
@@ -190,8 +190,7 @@ class SimBus(WorkerBus):
             self._learn(peer, message)
             return
         self._hear(peer, message.source)
-        target = message.target
-        answer = None if target is None else peer.has_come(message, target, present=target in self)
+        answer = None if message.target is None else peer.has_come(message, message.target)
         if answer is not None:
             self._ways.send(self.node, [node], answer, counted=False)
             return
@@ -277,8 +276,8 @@ class SimBus(WorkerBus):
             peer.heard[name] = None
 
     def _learn(self, peer: Peer, message: BusWorkerRegistryMessage) -> None:
-        """Know of another node what it says: the last word is right, for names are taken on one node at a time."""
-        told = {entry.name: entry for entry in message.workers if entry.name not in self}
+        """Know of another node what it says, but for old news: of whom has got his name somewhere else by now."""
+        told = {entry.name: entry for entry in message.workers if self._is_there(entry.name, peer.node)}
         for name in list(peer.workers):
             if name not in told or peer.runner != message.runner:
                 del peer.workers[name]
@@ -290,6 +289,10 @@ class SimBus(WorkerBus):
                 peer.workers[name] = entry
                 if self._runner is not None:
                     self._runner.registry.register(entry, runner=peer.runner)
+
+    def _is_there(self, name: str, node: str) -> bool:
+        holder = self._ways.holder(name)
+        return holder is None or holder.node == node
 
     def _forget(self, name: str, besides: Peer | None = None) -> None:
         """Somebody else has this name now."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import trio
 
-from .._decorators import collect, handles, job
+from .._decorators import handles, job
 from ..errors import JobError, JobFailed, WorkersError, WorkerStateError
 from ..jobs import DEFERRED, JobContext
 from ..messages import (
@@ -26,7 +26,8 @@ from ..messages import (
 from ..runner import WorkerRunner
 from ..types import JobEvent, JobGroupResponse, JobStatus, WorkerErrorData, WorkerLostData, WorkerReadyData
 from ..worker import BaseWorker
-from .check import Verdict, check_system
+from ._ledger import Kind
+from .check import Plan, Verdict, check_system
 from .promises import BrokenPromiseError, Promises
 from .system import Operation, System, operation
 from .world import Handle, World
@@ -314,7 +315,7 @@ class LifecycleSystem(System):
         """What a worker can be asked for; one that is not there is taken for one that will be added."""
         worker = self.runner.get_worker(name)
         kind = self._make_worker if worker is None else type(worker)
-        return [*collect(kind).jobs] if isinstance(kind, type) else []
+        return [*Kind.of(kind).marks.jobs] if isinstance(kind, type) else []
 
     @operation("spare", "owners", MANNERS, weight=2)
     async def add(self, name: str, owner: str, manner: str = "") -> None:
@@ -530,6 +531,8 @@ def check_lifecycle(
     max_examples: int = 500,
     length: int = 12,
     seed: int = 0,
+    must: Sequence[str] | None = None,
+    replay: Plan | None = None,
 ) -> Verdict:
     """Let clients do everything that can be done to workers, at once, under many schedules; every promise is checked all along.
 
@@ -551,13 +554,15 @@ def check_lifecycle(
         max_examples: How many worlds at most.
         length: How many operations at most.
         seed: Other seeds look elsewhere.
+        must: See :func:`check_system`.
+        replay: See :func:`check_system`: what the note on a failure says.
 
     Returns:
         What came of it; ``check()`` raises if a promise was broken, with the shrunk operations and schedule as a note.
     """
     names = names_of(make_runner)
     make = partial(system, make_runner, make_worker=make_worker, shutdown_timeout=shutdown_timeout, names=names)
-    return check_system(make, max_examples=max_examples, length=length, seed=seed)
+    return check_system(make, max_examples=max_examples, length=length, seed=seed, must=must, replay=replay)
 
 
 def names_of(make_runner: MakeRunner) -> Sequence[str]:

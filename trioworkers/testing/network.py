@@ -15,8 +15,8 @@ cancelled. What was on its way between the two is not taken any more, should it 
 again, as often as it takes; and a cancel of what is not there is answered all the same. A request with a timeout ends, and so does
 the block around it, whatever is lost, if only the cuts end, or nodes that are cut off are taken for lost.
 
-What the network says on its own account (who is there, a cancel said again, an answer on somebody's behalf) is neither counted nor
-dropped by a fault: a real bus has places that last for it. Only a cut stops it, and then it is said again.
+What the network says on its own account (who is there, a cancel said again, an answer on somebody's behalf) no fault counts or hits: a
+real bus has places that last for it. Only a cut stops it, and then it is said again.
 """
 
 from __future__ import annotations

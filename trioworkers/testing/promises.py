@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import trio
 
+from ..observers import Observer
 from ..runner import WorkerRunner
 from ._ledger import INF, Ledger
 from ._promised_hooks import HookPromises
@@ -55,7 +56,7 @@ class Promises:
         self._lives = LifePromises(self._ledger)
         self._hooks = HookPromises(self._ledger)
         self._jobs = JobPromises(self._ledger, may_leave_behind=may_leave_behind)
-        self._parts = (self._lives, self._hooks, self._jobs)
+        self._parts: tuple[Observer, ...] = (self._lives, self._hooks, self._jobs)
         for worker in runner.statistics().workers:
             life = self._ledger.begin(worker.name, worker.parent)
             life.state, life.active = worker.state, worker.active
@@ -101,7 +102,7 @@ class Promises:
         self._complain()
 
     def check_over(self, tasks: Iterator[tuple[int, trio.lowlevel.Task]]) -> None:
-        """What must be true when the runner has returned.
+        """What must be true when the runner has returned. Nobody watches any more then.
 
         Raises:
             BrokenPromiseError: Something is left, or was never decided.
@@ -109,11 +110,17 @@ class Promises:
         self._lives.check_over()
         self._jobs.check_over()
         self._check_left(tasks)
-        bus = self.runner.bus
-        detached = [part for part in self._parts if bus.observers.add(part)]
-        if detached:
-            self._ledger.blame("L2", "one of those who watch has raised: see the log")
+        self._leave()
         self._complain()
+
+    def _leave(self) -> None:
+        """There is nothing to see any more. Whoever has raised has left before, and has seen nothing since."""
+        parts, self._parts = self._parts, ()
+        for part in parts:
+            try:
+                self.runner.bus.remove_observer(part)
+            except LookupError:
+                self._ledger.blame("L2", "one of those who watch has raised: see the log")
 
     def _check_left(self, tasks: Iterator[tuple[int, trio.lowlevel.Task]]) -> None:
         ledger, bus = self._ledger, self.runner.bus.statistics()
