@@ -315,7 +315,7 @@ def no_timeout_at_the_asker(put: Put) -> None:
     put(block, "_cancel_with", cancel_with)
 
 
-@bug("J1", "J7", budget=300)
+@bug("J1", "J7", budget=300, system=Groups)
 def member_left_undecided(put: Put) -> None:
     """With ``cancel_on_error`` the others are told to stop, and only their answers decide them."""
     right = JobRequester._end_early

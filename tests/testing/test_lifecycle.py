@@ -22,6 +22,7 @@ from trioworkers.testing import (
     Puppet,
     World,
     check_lifecycle,
+    operation,
     puppet_theatre,
 )
 from trioworkers.testing.lifecycle import SCRIPTS
@@ -187,6 +188,25 @@ def test_a_world_draws_from_a_part_of_all_there_is() -> None:
     assert {names for _, names in parts if len(names) <= 2}
     assert {name for _, names in parts for name in names} == {"a", "b", "c", "d", "spare", "other"}
     assert min(len(verbs) for verbs, _ in parts) < 5
+
+
+class Suspicious(LifecycleSystem):
+    """Finds something to complain of."""
+
+    @operation()
+    async def complain_of_nothing(self) -> None:
+        """In the middle of things."""
+        self.promises.broken.append("L9: made up")
+        await trio.sleep_forever()
+
+
+def test_a_breach_is_told_at_once() -> None:
+    """What is found broken in a step is told after that step, and not later."""
+    verdict = check_lifecycle(system=Suspicious, replay=Plan(1, (Operation(1, "complain_of_nothing"),)))
+    with pytest.raises(BrokenPromiseError, match=r"^L9: made up\n"):
+        verdict.check()
+    assert verdict.broken is not None
+    assert verdict.broken.course.trace[-1].label == "complain_of_nothing#1"
 
 
 # -- workers of one's own --------------------------------------------------------------------------------------------------

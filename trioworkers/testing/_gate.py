@@ -7,6 +7,7 @@ not yet. What the inner coroutine is sent is what trio sent, so it notices nothi
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, final
@@ -63,6 +64,7 @@ class GateHook(Hook, trio.abc.Instrument):
     def __init__(self) -> None:
         self.instruments = (self,)
         self._arrived: list[trio.lowlevel.Task] = []
+        self._chosen: deque[trio.lowlevel.Task] = deque()
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         """Put the task behind the gate; not trio's first one, which must come up before the host has its turn."""
@@ -80,13 +82,14 @@ class GateHook(Hook, trio.abc.Instrument):
         while _is_runnable():
             tick()
         arrived, self._arrived = self._arrived, []
-        for task in pick(arrived):
-            trio.lowlevel.reschedule(task)
+        self._chosen.extend(pick(arrived))
+        while self._chosen:
+            trio.lowlevel.reschedule(self._chosen.popleft())
             tick()
 
     def idle_waiters(self) -> bool:
         """Look where each task waits."""
-        return not self._arrived and any(innermost_call(task) == "wait_all_tasks_blocked" for _, task in tree())
+        return not self._arrived and not self._chosen and any(innermost_call(task) == "wait_all_tasks_blocked" for _, task in tree())
 
     def release(self) -> None:
         """Nothing was changed."""

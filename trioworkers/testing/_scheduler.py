@@ -161,10 +161,10 @@ class Scheduler(trio.abc.Instrument):
     def _ask(self, strategy: Strategy, due: Sequence[Strand], default: Strand) -> Strand:
         try:
             return due[strategy.choose(due, due.index(default), preempts=default is self._last)]
-        except BaseException as error:  # noqa: BLE001 - handed on
+        except BaseException as error:  # noqa: BLE001, ASYNC103 - handed on; no task of trio's runs here
             self.fail(error)
             self.strategy = None
-            return default
+            return default  # noqa: ASYNC104 - as above
 
     def _cost(self, strand: Strand) -> float:
         """How long this step takes: decided by whose it is and which, so that it stays the same when the schedule changes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ import trio
 
 from .._decorators import handles, job
 from ..errors import JobError, JobFailed, WorkersError, WorkerStateError
-from ..jobs import DEFERRED, JobContext
+from ..jobs import DEFERRED, JobContext, JobGroupContext
 from ..messages import (
     BusActivateWorkerMessage,
     BusDataMessage,
@@ -366,8 +366,7 @@ class LifecycleSystem(System):
         async with source.job_group(*names, name="work", payload=payload, timeout=2, cancel_on_error=cancel_on_error) as group:
             async for _ in group:
                 pass
-            if len(group.statuses) < len(names):
-                raise BrokenPromiseError(f"J1: the events of a group have ended, and only these are decided: {group.statuses}")
+            self._see_decided(group, names)
 
     @operation("names", range(3), "scripts", range(1, 3))
     async def knock(self, name: str, which: int, script: str, times: int) -> None:
@@ -510,6 +509,12 @@ class LifecycleSystem(System):
         if status not in due:
             raise BrokenPromiseError(f"J1: {job_name} on {name!r} was to {script}, and is {status}: {response}")
 
+    @staticmethod
+    def _see_decided(group: JobGroupContext, names: Collection[str]) -> None:
+        """J1: when the events of a group have ended, every member's outcome is known."""
+        if len(group.statuses) < len(names):
+            raise BrokenPromiseError(f"J1: the events of a group have ended, and only these are decided: {group.statuses}")
+
     def _see_left(self, name: str, context: JobContext) -> None:
         """J2: when its block is left, a puppet's handler is gone, unless somebody else has answered for it."""
         worker = self.runner.get_worker(name)
@@ -595,5 +600,5 @@ async def _sleep_soundly() -> None:
         await trio.sleep(1)
 
 
-async def _crash(worker: BaseWorker, message: BusMessage) -> None:
+async def _crash(worker: BaseWorker, message: BusMessage) -> None:  # noqa: ASYNC124 - handlers may be either
     raise PlantedError(f"planted in {worker.name!r}, by {message.source!r}")
