@@ -281,6 +281,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         """Have a worker activate another one, and be inactive itself."""
 
         async def hand_over() -> None:
+            """The task."""
             await self.worker(one).activate_worker(other, deactivate_self=True)
 
         self.do(hand_over, steps=steps)
@@ -290,6 +291,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         """Ask a worker for a stream, and read some of it."""
 
         async def stream() -> None:
+            """The task."""
             kind: type = type(self.worker(name))
             async with self.runner.job(name, name=_stream_of(kind), payload=self.system.payload(script), timeout=timeout) as events:
                 reading = aiter(events)
@@ -303,6 +305,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         """Have a worker ask how far all that it has asked for is."""
 
         async def ask_news() -> None:
+            """The task."""
             worker = self.worker(name)
             for job_id, group in [*worker.job_groups.items()]:
                 for other in group.worker_names:
@@ -315,6 +318,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         """Stop a worker, and have it release what it holds."""
 
         async def clean_up() -> None:
+            """The task."""
             await self.worker(name).cleanup()
 
         self.do(clean_up, steps=steps)
