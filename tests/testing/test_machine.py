@@ -215,6 +215,17 @@ def test_what_there_is_no_operation_for_is_done() -> None:
         assert [*machine.system.excused] == ["ask"]
 
 
+def test_who_is_not_there_yet_can_be_asked() -> None:
+    """A request to somebody who is added only later is no failure, and is done."""
+    with started(LifecycleMachine) as machine:
+        machine.do("request", "spare", 0, "return", "wait", None)
+        machine.world.settle()
+        machine.do("add", "spare", "")
+        machine.settle()
+        machine.the_promises_are_kept()
+        assert machine.system.promises.tally["decided completed"] == 1
+
+
 @pytest.mark.parametrize("count", [0, 1, 70])
 def test_a_stream_is_read_as_far_as_asked_for(count: int) -> None:
     """A stream is asked for, and so much of it is read, whatever else the worker can do."""
@@ -277,11 +288,11 @@ def test_an_invariant_of_ones_own_is_looked_at() -> None:
             return WorkerRunner()
 
         def make_worker(self, name: str) -> BaseWorker:
-            return Quiet(name)
+            return Quiet(name) if name == "spare" else super().make_worker(name)
 
         @invariant()
-        def nobody_is_called_spare(self) -> None:
-            assert not any(isinstance(worker, Quiet) and worker.name == "spare" for worker in self.runner.workers)
+        def kinds_do_not_mix(self) -> None:
+            assert not {"Quiet", "Puppet"} <= {type(worker).__name__ for worker in self.runner.workers}
 
     class Quiet(BaseWorker):
         """Says nothing."""

@@ -166,7 +166,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         make: MakeRunner = self.make_runner
         if cls._names is None:
             cls._names = names_of(make)
-        self.system = self.system_class(make, make_worker=self.make_worker, shutdown_timeout=self.shutdown_timeout, names=cls._names)
+        spares = Puppet if cls.make_worker is LifecycleMachine.make_worker else self.make_worker  # of a class, it knows the jobs
+        self.system = self.system_class(make, make_worker=spares, shutdown_timeout=self.shutdown_timeout, names=cls._names)
         self.world = World(seed, strategy=_KINDS[seed % len(_KINDS)](seed), step_cost=step_cost)
         self.system.open(self.world)
 
