@@ -133,6 +133,14 @@ class Comings(_Some):
     verbs = ("watch_worker", "add", "end_worker", "stop_worker")
 
 
+class Queues(_Some):
+    """Jobs wait for each other."""
+
+    scripts = ("nap", "again", "forever")
+    uses = ("wait", "cancel")
+    verbs = ("request", "order", "cancel_jobs")
+
+
 class Answers(_Some):
     """Jobs are answered by others."""
 
@@ -566,7 +574,7 @@ def failure_completes(put: Put) -> None:
     put(JobResponder, "_judge", judge)
 
 
-@bug("J5", budget=200)
+@bug("J5", budget=200, system=Queues)
 def slot_kept_when_cancelled(put: Put) -> None:
     """A sequential job that is cancelled does not give its slot on."""
     right = JobResponder._release
@@ -578,7 +586,7 @@ def slot_kept_when_cancelled(put: Put) -> None:
     put(JobResponder, "_release", release)
 
 
-@bug("J5", budget=300)
+@bug("J5", budget=300, system=Queues)
 def last_in_line_first(put: Put) -> None:
     """The slot is given to whoever came last."""
     right = JobResponder._release
@@ -592,7 +600,7 @@ def last_in_line_first(put: Put) -> None:
     put(JobResponder, "_release", release)
 
 
-@bug("J5", budget=300)
+@bug("J5", budget=300, system=Queues)
 def no_waiting_in_line(put: Put) -> None:
     """A sequential job looks at its turn, and forgets to wait for it when it comes while another is about to begin."""
     right = JobResponder._begin
@@ -605,7 +613,7 @@ def no_waiting_in_line(put: Put) -> None:
     put(JobResponder, "_begin", begin)
 
 
-@bug("J7", budget=300)
+@bug("J7", budget=300, system=Queues)
 def waits_for_itself(put: Put) -> None:
     """A sequential job that asks for itself is not seen to."""
     right = JobResponder._accept
@@ -758,7 +766,7 @@ def end_not_inherited(put: Put) -> None:
     put(Family, "end", end)
 
 
-@bug("L6", budget=200)
+@bug("L6", budget=200, system=Farewells)
 def no_end_to_an_end(put: Put) -> None:
     """An end has no deadline."""
     right = Family.end
@@ -783,7 +791,7 @@ def end_overtakes_a_job(put: Put) -> None:
     put(Family, "_wind_down", wind_down)
 
 
-@bug("L6", budget=300)
+@bug("L6", budget=300, system=Farewells)
 def accepts_while_it_ends(put: Put) -> None:
     """A worker that ends accepts whatever comes until it is drained."""
     put(Ending, "admits", lambda self, chain: True)

@@ -263,7 +263,7 @@ def test_who_cannot_be_cancelled() -> None:
     world.settle()
     system.stop()
     with pytest.raises(
-        BrokenPromiseError, match=r"(?s)^C1: the runner was cancelled, and still runs:\n.*sulk \(test_lifecycle.py:\d+\)"
+        BrokenPromiseError, match=r"(?s)^C1: the runner was cancelled, and still runs:\n.*sulk \(test_lifecycle_system.py:\d+\)"
     ):
         system.check_over()
     world.after_turn = lambda: None
