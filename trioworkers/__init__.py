@@ -25,12 +25,16 @@ from .bus import LocalBus as LocalBus
 from .bus import MailboxStatistics as MailboxStatistics
 from .bus import SenderWaiting as SenderWaiting
 from .bus import WorkerBus as WorkerBus
+from .errors import BusConnectionError as BusConnectionError
+from .errors import BusResetError as BusResetError
 from .errors import DuplicateWorkerError as DuplicateWorkerError
 from .errors import FamilyError as FamilyError
 from .errors import JobError as JobError
 from .errors import JobFailed as JobFailed
 from .errors import JobGroupError as JobGroupError
+from .errors import MessageTooLargeError as MessageTooLargeError
 from .errors import NoSuchJobError as NoSuchJobError
+from .errors import PeerDownError as PeerDownError
 from .errors import TransitionError as TransitionError
 from .errors import UnknownWorkerError as UnknownWorkerError
 from .errors import WireError as WireError
@@ -68,6 +72,9 @@ from .messages import BusWorkerErrorMessage as BusWorkerErrorMessage
 from .messages import BusWorkerLocalErrorMessage as BusWorkerLocalErrorMessage
 from .messages import BusWorkerReadyMessage as BusWorkerReadyMessage
 from .messages import BusWorkerRegistryMessage as BusWorkerRegistryMessage
+from .messages import BusWorkerRoomMessage as BusWorkerRoomMessage
+from .messages import BusWorkersGoneMessage as BusWorkersGoneMessage
+from .messages import BusWorkersWantedMessage as BusWorkersWantedMessage
 from .observers import Observer as Observer
 from .registry import WorkerRegistry as WorkerRegistry
 from .runner import RunnerStatistics as RunnerStatistics
@@ -78,6 +85,7 @@ from .types import JobGroupEvent as JobGroupEvent
 from .types import JobGroupResponse as JobGroupResponse
 from .types import JobOutcome as JobOutcome
 from .types import JobStatus as JobStatus
+from .types import Loss as Loss
 from .types import WorkerActivationArgs as WorkerActivationArgs
 from .types import WorkerErrorData as WorkerErrorData
 from .types import WorkerLostData as WorkerLostData

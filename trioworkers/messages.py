@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import attrs
 from attrs import validators
 
-from .types import JobStatus, WorkerRegistryEntry
+from .types import JobStatus, Loss, WorkerRegistryEntry
 
 WINDOW = 64
 """How many chunks and updates a request's answerer may be ahead of its asker."""
@@ -143,18 +143,45 @@ class BusCancelWorkerMessage(BusSystemMessage):
     reason: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
 
 
+def _ids(ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(ids)
+
+
 def _entries(entries: Iterable[WorkerRegistryEntry]) -> tuple[WorkerRegistryEntry, ...]:
     return tuple(entries)
 
 
 @attrs.frozen(kw_only=True)
 class BusWorkerRegistryMessage(BusSystemMessage):
-    """One runner's registry, for another runner."""
+    """One runner tells another of workers that are there, or are not what they were."""
 
     runner: str = attrs.field(validator=_TEXT)
     workers: tuple[WorkerRegistryEntry, ...] = attrs.field(
         default=(), converter=_entries, validator=validators.deep_iterable(validators.instance_of(WorkerRegistryEntry))
     )
+
+
+@attrs.frozen(kw_only=True)
+class BusWorkersGoneMessage(BusSystemMessage):
+    """One runner tells another which of its workers are not there any more."""
+
+    workers: tuple[str, ...] = attrs.field(converter=_ids, validator=validators.deep_iterable(_TEXT))
+
+
+@attrs.frozen(kw_only=True)
+class BusWorkersWantedMessage(BusSystemMessage):
+    """One runner tells another of whom, though no roots, it wants to hear; or, not ``wanted``, that it does no more."""
+
+    workers: tuple[str, ...] = attrs.field(converter=_ids, validator=validators.deep_iterable(_TEXT))
+    wanted: bool = attrs.field(default=True, validator=validators.instance_of(bool))
+
+
+@attrs.frozen(kw_only=True)
+class BusWorkerRoomMessage(BusSystemMessage):
+    """One runner tells another whether there is room in a worker's mailbox."""
+
+    worker: str = attrs.field(validator=_NAME)
+    room: bool = attrs.field(validator=validators.instance_of(bool))
 
 
 @attrs.frozen(kw_only=True)
@@ -169,10 +196,6 @@ class BusWorkerLocalErrorMessage(BusLocalMessage, BusSystemMessage):
     """A child reports an error to its parent."""
 
     error: str = attrs.field(validator=_TEXT)
-
-
-def _ids(ids: Iterable[str]) -> tuple[str, ...]:
-    return tuple(ids)
 
 
 def _payload(payload: dict[str, Any] | None) -> dict[str, Any]:
@@ -220,12 +243,13 @@ class BusJobAnswerMessage(BusDataMessage):
 
 @attrs.frozen(kw_only=True)
 class BusJobResponseMessage(BusJobAnswerMessage):
-    """The answer, which ends the job. ``reason`` and ``traceback``: why it did not complete, in words."""
+    """The answer, which ends the job. ``reason`` and ``traceback``: why it did not complete, in words. ``loss``: a bus answered."""
 
     status: JobStatus = attrs.field(default=JobStatus.COMPLETED, converter=JobStatus)
     response: dict[str, Any] | None = attrs.field(default=None, validator=_OPTIONAL_DICT)
     reason: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
     traceback: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
+    loss: Loss | None = attrs.field(default=None, converter=attrs.converters.optional(Loss))
 
 
 class BusJobResponseUrgentMessage(BusJobResponseMessage, BusSystemMessage):

@@ -159,6 +159,20 @@ class Observer:
             ready: Whether it is ready, or lost.
         """
 
+    # -- other runners, on a bus that spans them ---------------------------------------------------------------------------
+
+    def bus_connected(self, incarnation: str, /) -> None:
+        """The bus is connected, for the first time or again; ``incarnation`` is this runner's present life on it."""
+
+    def bus_disconnected(self, reason: str, /) -> None:
+        """The bus has lost its connection, and tries to get another."""
+
+    def peer_joined(self, incarnation: str, /) -> None:
+        """Another runner is on the bus."""
+
+    def peer_lost(self, incarnation: str, reason: str, /) -> None:
+        """It is not any more; told before its workers are unregistered, and before those who wait for them are told."""
+
 
 HOOKS: Final = tuple(name for name in vars(Observer) if not name.startswith("_"))
 """The names of all hooks."""
@@ -189,6 +203,10 @@ class Observers:
     worker_registered: Callable[[WorkerRegistryEntry], None] | None
     worker_unregistered: Callable[[str], None] | None
     watch_fired: Callable[[str | None, str, bool], None] | None
+    bus_connected: Callable[[str], None] | None
+    bus_disconnected: Callable[[str], None] | None
+    peer_joined: Callable[[str], None] | None
+    peer_lost: Callable[[str, str], None] | None
 
     def __init__(self) -> None:
         self._all: dict[int, Observer] = {}

@@ -10,6 +10,7 @@ import trio
 
 from ._checks import check_name
 from ._sources import WallClock, present_clock
+from .bus.directory import Directory
 from .errors import DuplicateWorkerError, UnknownWorkerError
 from .observers import NOBODY, Observers
 from .types import WorkerLostData, WorkerReadyData, WorkerRegistryEntry
@@ -50,6 +51,7 @@ class WorkerRegistry:
     _root_watches: list[_Watch] = attrs.field(factory=list, init=False)
     _waits: dict[str, dict[trio.Event, None]] = attrs.field(factory=dict, init=False)
     _closed: str | None = attrs.field(default=None, init=False)
+    _directory: Directory | None = attrs.field(default=None, init=False)
     registered: int = attrs.field(default=0, init=False)
     unregistered: int = attrs.field(default=0, init=False)
 
@@ -62,6 +64,14 @@ class WorkerRegistry:
     def remote_workers(self) -> list[str]:
         """The names of other runners' workers."""
         return [name for workers in self._remote.values() for name in workers]
+
+    def wants(self, name: str) -> bool:
+        """Whether somebody watches or waits for that worker."""
+        return name in self._watches or name in self._waits
+
+    def share(self, directory: Directory | None) -> None:
+        """Tell this directory what others may want to know from now on; ``None`` for nobody."""
+        self._directory = directory
 
     def get(self, name: str) -> WorkerRegistryEntry | None:
         """The entry of that name, or ``None``."""
@@ -89,7 +99,9 @@ class WorkerRegistry:
         workers = self._workers_of(runner)
         new = entry.name not in workers
         if new and entry.name in self:
-            raise DuplicateWorkerError(f"the name {entry.name!r} is taken by a worker of another runner: choose another")
+            raise DuplicateWorkerError(
+                f"the name {entry.name!r} is taken by a worker of runner {self._runner_of(entry.name)!r}: choose another"
+            )
         if entry.started_at is None:
             entry = attrs.evolve(entry, started_at=self._clock())
         workers[entry.name] = entry
@@ -105,6 +117,8 @@ class WorkerRegistry:
                     self._tell_ready(watch, data)
             for event in self._waits.get(entry.name, ()):
                 event.set()
+        if self._directory is not None and runner == self.runner_name:
+            self._directory.changed(entry)
         return new
 
     def unregister(self, name: str, *, runner: str | None = None) -> None:
@@ -124,6 +138,8 @@ class WorkerRegistry:
                     if fired := self._observers.watch_fired:
                         fired(watch.watcher, name, False)  # noqa: FBT003 - a hook is called by position
                     watch.lost(data)
+            if self._directory is not None and runner == self.runner_name:
+                self._directory.gone(entry)
 
     def watch(self, name: str, ready: OnReady, lost: OnLost | None = None, *, watcher: str | None = None) -> None:
         """Call ``ready`` once for each time the worker registers, at once if it is there, and ``lost`` when it goes.
@@ -143,6 +159,7 @@ class WorkerRegistry:
         for runner, workers in {self.runner_name: self._local, **self._remote}.items():
             if name in workers:
                 self._tell_ready(watch, WorkerReadyData(name, runner))
+        self._want(name)
 
     def watch_roots(self, ready: OnReady, lost: OnLost | None = None, *, watcher: str | None = None) -> None:
         """Like :meth:`watch`, for every root of this runner."""
@@ -158,6 +175,8 @@ class WorkerRegistry:
             kept = self._drop(self._watches.pop(name, []), ready)
             if kept:
                 self._watches[name] = kept
+            else:
+                self._want_no_more(name)
         if not names:
             self._root_watches = self._drop(self._root_watches, ready)
 
@@ -178,6 +197,7 @@ class WorkerRegistry:
             event = trio.Event()
             name = missing[0]
             self._waits.setdefault(name, {})[event] = None
+            self._want(name)
             try:
                 await event.wait()
             finally:
@@ -185,6 +205,7 @@ class WorkerRegistry:
                 del waits[event]
                 if not waits:
                     del self._waits[name]
+                    self._want_no_more(name)
 
     def waiting(self) -> Mapping[str, int]:
         """How many waits there are for each worker that is not ready."""
@@ -197,10 +218,21 @@ class WorkerRegistry:
             for event in events:
                 event.set()
 
+    def _want(self, name: str) -> None:
+        if self._directory is not None and name not in self._local:
+            self._directory.wanted(name)
+
+    def _want_no_more(self, name: str) -> None:
+        if self._directory is not None and not self.wants(name):
+            self._directory.unwanted(name)
+
     def _tell_ready(self, watch: _Watch, data: WorkerReadyData) -> None:
         if tell := self._observers.watch_fired:
             tell(watch.watcher, data.worker_name, True)  # noqa: FBT003 - a hook is called by position
         watch.ready(data)
+
+    def _runner_of(self, name: str) -> str:
+        return next((runner for runner, workers in self._remote.items() if name in workers), self.runner_name)
 
     def _workers_of(self, runner: str) -> dict[str, WorkerRegistryEntry]:
         return self._local if runner == self.runner_name else self._remote.get(runner, {})

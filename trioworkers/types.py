@@ -108,6 +108,13 @@ class WorkerRegistryEntry:
     started_at: float | None = None
 
 
+class Loss(StrEnum):
+    """What was lost, when a job ends because something between its asker and its answerer was."""
+
+    PEER_DOWN = "peer down"
+    BUS_RESET = "bus reset"
+
+
 @attrs.frozen
 class JobEvent:
     """What ``async for event in job`` gives: an update, or a piece of a stream.
@@ -176,9 +183,11 @@ class JobOutcome:
         response: What came with it.
         reason: Why, unless it completed.
         traceback: The handler's traceback as text, if it raised.
+        loss: What was lost, if that is why it did not complete.
     """
 
     status: JobStatus
     response: dict[str, Any] | None = None
     reason: str | None = None
     traceback: str | None = None
+    loss: Loss | None = None

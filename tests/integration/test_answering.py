@@ -75,7 +75,7 @@ async def test_a_deferred_job_has_a_way_out(how: str, kind: str, autojump_clock:
     """J7: a deferred job's scope is open: cancelling it, or stopping its worker, answers it."""
     doer, asker = deferring(kind), BaseWorker("asker")
     async with open_runner(doer, asker), within(9):
-        with pytest.raises(JobError) as caught:  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(JobError) as caught:
             async with asker.job("doer", name="do" if kind == "returned" else None) as asked:
                 await settle()
                 await (doer.stop() if how == "stops" else asker.cancel_job_group(asked.job_id, reason="enough"))
@@ -129,7 +129,7 @@ async def test_what_a_handler_raises_after_its_answer_fails_the_worker(autojump_
         raise KeyError("later")
 
     answers: list[Any] = []
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - a block is more than a statement
+    with pytest.raises(ExceptionGroup) as caught:
         async with open_runner(Doer("doer", early)) as runner, within(9):
             answers.append(await ask(runner, "doer", None))
             await trio.sleep_forever()
@@ -214,7 +214,7 @@ async def test_a_cancelled_verb_has_no_effect(verb: str, autojump_clock: MockClo
     """An async verb in a cancelled scope raises ``Cancelled`` and has sent nothing."""
     doer = Hand("doer", forever)
     async with open_runner(doer) as runner, within(9):
-        with pytest.raises(JobError):  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(JobError):
             async with runner.job("doer", name="do") as asked:
                 await settle()
                 if verb in {"stream_data", "stream_end"}:

@@ -232,7 +232,7 @@ async def test_the_body_can_read_why_it_is_cancelled(autojump_clock: MockClock) 
     """The ``Cancelled`` in the body of a block whose job fails carries the reason of the failure."""
     why: Log = []
     async with open_runner(Hand("doer", boom)) as runner, within(9):
-        with pytest.raises(JobError):  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(JobError):
             async with runner.job("doer", name="do"):
                 try:
                     await trio.sleep_forever()

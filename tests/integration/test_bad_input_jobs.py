@@ -39,7 +39,7 @@ WRONG: list[tuple[list[Any], dict[str, Any], type[Exception], str]] = [
 
 async def refused(act: Callable[[], Any], error: type[Exception], text: str) -> None:
     """Do something that must be refused, at the call or when it is awaited."""
-    with pytest.raises(error, match=text):  # noqa: PT012 - a block is more than a statement
+    with pytest.raises(error, match=text):
         result = act()
         assert isinstance(result, Awaitable)
         await result

@@ -230,7 +230,7 @@ async def test_a_body_that_raises_cancels_all(autojump_clock: MockClock) -> None
     """A group's block left with an error cancels each of its jobs, waits for all, in parallel, and lets the error out."""
     log: Log = []
     async with open_runner(*(Hand(name, tidy(2, log)) for name in "ab")) as runner, within(9):
-        with pytest.raises(KeyError):  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(KeyError):
             async with runner.job_group("a", "b", name="do"):
                 await settle()
                 raise KeyError
@@ -419,7 +419,7 @@ async def test_a_request_that_cannot_be_sent_is_undone(block: bool, always: bool
     asker, near, last = BaseWorker("asker"), Hand("near", effect), Hand("last", effect)
     async with open_runner(asker, near, last, bus=Broken(always=always)) as runner, within(9):
         runner.registry.register(WorkerRegistryEntry("far"), runner="elsewhere")
-        with pytest.raises(ConnectionError, match="the line is dead"):  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(ConnectionError, match="the line is dead"):
             if block:
                 await asker.job_group("near", "far", "last", name="do").__aenter__()
             else:

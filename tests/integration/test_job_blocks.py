@@ -70,7 +70,7 @@ async def test_the_body_is_cancelled_when_the_job_fails(how: str, autojump_clock
     log: list[Any] = []
     doer, asker = Hand("doer", bad), BaseWorker("asker")
     async with open_runner(doer, asker), within(2), trio.open_nursery() as nursery:
-        with pytest.raises(JobError) as caught:  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(JobError) as caught:
             async with asker.job("doer", name="do", timeout=1 if how == "times out" else None) as asked:
                 nursery.start_soon(meddle, asked.job_id)
                 try:
@@ -121,7 +121,7 @@ async def test_a_body_that_raises_cancels_the_job(autojump_clock: MockClock) -> 
 
     own = KeyError("mine")
     async with open_runner(doer) as runner, within(1):
-        with pytest.raises(KeyError) as caught:  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(KeyError) as caught:
             async with runner.job("doer", name="do"):
                 await settle()
                 raise own
@@ -264,7 +264,7 @@ async def test_grace_of_zero_leaves_at_once(autojump_clock: MockClock) -> None:
 async def test_grace_reports_on_the_bodys_own_exception(autojump_clock: MockClock) -> None:
     """A handler left behind is noted on whatever leaves the block: here the body's own exception."""
     async with open_runner(Hand("doer", tidy(10, []))) as runner, within(20):
-        with pytest.raises(KeyError) as caught:  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(KeyError) as caught:
             async with runner.job("doer", name="do", cancel_grace=2):
                 await settle()
                 raise KeyError
@@ -292,7 +292,7 @@ async def test_grace_reports_on_the_outer_cancellation(autojump_clock: MockClock
 async def test_the_bodys_exception_wins_and_the_jobs_error_is_its_note(autojump_clock: MockClock) -> None:
     """When the job fails and the body, cancelled by that, raises its own exception, that goes on with the ``JobError`` as a note."""
     async with open_runner(Hand("doer", boom)) as runner, within(1):
-        with pytest.raises(KeyError) as caught:  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(KeyError) as caught:
             async with runner.job("doer", name="do") as asked:
                 try:
                     await trio.sleep_forever()
@@ -311,7 +311,7 @@ async def test_what_is_left_of_the_bodys_group_goes_on(autojump_clock: MockClock
             raise KeyError("mine")
 
     async with open_runner(Hand("doer", boom)) as runner, within(1):
-        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(ExceptionGroup) as caught:
             async with runner.job("doer", name="do"), trio.open_nursery() as nursery:
                 nursery.start_soon(stubborn)
                 await trio.sleep_forever()
@@ -322,7 +322,7 @@ async def test_what_is_left_of_the_bodys_group_goes_on(autojump_clock: MockClock
 async def test_a_body_that_swallows_our_cancel_does_not_hide_the_failure(autojump_clock: MockClock) -> None:
     """A body that catches the ``Cancelled`` we caused, and returns, still leaves a block whose job failed with its ``JobError``."""
     async with open_runner(Hand("doer", boom)) as runner, within(1):
-        with pytest.raises(JobError, match="boom"):  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(JobError, match="boom"):
             async with runner.job("doer", name="do"):
                 with suppress(trio.Cancelled):
                     await trio.sleep_forever()
@@ -375,14 +375,14 @@ async def test_what_a_handler_raises_while_it_is_given_up_is_a_note(autojump_clo
             raise ValueError("clumsy")
 
     async with open_runner(Hand("doer", clumsy), Hand("other", forever)) as runner, within(9):
-        with pytest.raises(JobError) as alone:  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(JobError) as alone:
             async with runner.job("doer", name="do") as asked:
                 await settle()
                 runner._requester.cancel_by_id(asked.job_id, "enough")
         error = alone.value
         assert (error.status, error.reason) == (JobStatus.CANCELLED, "enough")
         assert error.__notes__ == ["The handler on worker 'doer' raised while it was given up: ValueError: clumsy"]
-        with pytest.raises(JobGroupError) as caught:  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(JobGroupError) as caught:
             async with runner.job_group("doer", "other", name="do") as group:
                 await settle()
                 runner._requester.cancel_by_id(group.job_id, "enough")
@@ -512,7 +512,7 @@ async def test_a_block_left_normally_has_run_its_body(
     doer.add_event_handler("on_job_request", later)
     async with open_runner(doer, asker), within(9), trio.open_nursery() as nursery:
         monkeypatch.setattr("trio._core._run._r", Coin(backwards=backwards))
-        with pytest.raises(JobError) as caught:  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(JobError) as caught:
             async with asker.job("doer", timeout=1):
                 nursery.start_soon(answer_at_the_deadline)
                 try:

@@ -224,7 +224,7 @@ async def test_stopping_answers_when_the_handlers_are_gone(autojump_clock: MockC
 
     doer.add_event_handler("on_job_request", slow)
     async with open_runner(doer, asker), within(9):
-        with pytest.raises(JobError) as caught:  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(JobError) as caught:
             async with asker.job("doer"):
                 await settle()
                 await doer.stop()
@@ -264,7 +264,7 @@ async def test_an_answer_after_giving_up_is_only_the_acknowledgement(autojump_cl
     asker = Recorder("asker")
     doer = Hand("doer", partial)
     async with open_runner(doer, asker), within(9):
-        with pytest.raises(JobError) as caught:  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(JobError) as caught:
             async with asker.job("doer", name="do") as asked:
                 await settle()
                 await asker.cancel_job_group(asked.job_id, reason="enough")

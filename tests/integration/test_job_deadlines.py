@@ -208,7 +208,7 @@ async def test_the_ambient_deadline_cancels_on_leaving_the_block(autojump_clock:
     """R11: the asker's own scope enforces its deadline: the job is cancelled as the block is left, and the deadline fires."""
     log: Log = []
     async with open_runner(Hand("doer", tidy(0, log))) as runner, within(9):
-        with pytest.raises(trio.TooSlowError):  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(trio.TooSlowError):
             with trio.fail_after(1):
                 async with runner.job_group("doer", name="do", timeout=5):
                     pass

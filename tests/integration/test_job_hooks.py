@@ -169,7 +169,7 @@ async def test_a_hook_that_raises_cannot_lose_an_answer(hook: str, autojump_cloc
     bad = hook == "on_job_error"
     asker, doer = BaseWorker("asker"), Hand("doer", boom if bad else forever if hook == "on_job_cancelled" else echo)
     (doer if hook == "on_job_cancelled" else asker).add_event_handler(hook, fail)
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012 - a block is more than a statement
+    with pytest.raises(ExceptionGroup) as caught:
         async with open_runner(asker, doer), within(60):
             try:
                 outcomes.append(await ask(asker, "doer", timeout=1))
@@ -199,7 +199,7 @@ async def test_an_update_hook_that_raises_ends_the_wait(autojump_clock: MockCloc
         raise KeyError
 
     doer = Hand("doer", tell_and_stay)
-    with pytest.raises(ExceptionGroup):  # noqa: PT012 - a block is more than a statement
+    with pytest.raises(ExceptionGroup):
         async with open_runner(asker, doer), within(60):
             errors.append(await failure(asker, "doer"))
             assert idle(doer)

@@ -207,7 +207,7 @@ async def test_what_is_no_exception_fails_the_worker_and_answers_the_job(autojum
         raise Interrupt
 
     errors: list[JobError] = []
-    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012 - a block is more than a statement
+    with pytest.raises(BaseExceptionGroup) as caught:
         async with open_runner(Hand("doer", interrupt)) as runner, within(1):
             errors.append(await failure(runner, "doer"))
             await trio.sleep_forever()

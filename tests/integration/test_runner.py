@@ -573,17 +573,37 @@ async def test_a_worker_ends_its_own_runner_only(autojump_clock: MockClock) -> N
 
 
 async def test_a_runner_is_ended_by_message() -> None:
-    """``BusEndMessage`` and ``BusCancelMessage`` for a runner do what ``end`` and ``cancel`` do; untargeted they do nothing."""
+    """``BusEndMessage`` and ``BusCancelMessage`` for a runner do what ``end`` and ``cancel`` do; those for another do nothing."""
     messages: list[Callable[..., BusMessage]] = [BusEndMessage, BusCancelMessage]
     for message in messages:
         runner = WorkerRunner(name="house")
         async with within(5), trio.open_nursery() as nursery:
             await running(nursery, runner, BaseWorker("a"))
-            runner.bus.post(message(source="test"))
+            runner.bus.post(message(source="test", target="a", reason="over"))
             await settle()
             assert says(runner) is WorkerState.READY
             runner.bus.post(message(source="test", target="house", reason="over"))
         assert says(runner) is WorkerState.FINISHED
+
+
+@pytest.mark.parametrize("verb", ["end", "cancel"])
+async def test_the_whole_bus_is_asked_for_by_name(verb: str) -> None:
+    """U54: an end, or a cancel, reaches the other runners of the bus only if ``scope="bus"`` says so."""
+    bus = LocalBus()
+    worker, runner, other = BaseWorker("a"), WorkerRunner(name="house", bus=bus), WorkerRunner(name="shed", bus=bus)
+    async with within(5), trio.open_nursery() as nursery:
+        await running(nursery, runner, worker)
+        await running(nursery, other, BaseWorker("b"))
+        await getattr(worker, verb)(reason="all over", scope="bus")
+    assert [says(runner), says(other)] == [WorkerState.FINISHED] * 2
+
+
+async def test_a_scope_is_one_of_two() -> None:
+    """A scope that is neither is refused at the call."""
+    worker = BaseWorker("a")
+    async with open_runner(worker):
+        with pytest.raises(ValueError, match='is "runner" or "bus", not \'world\''):
+            await worker.end(scope="world")  # type: ignore[arg-type]
 
 
 # -- cancellation around it ----------------------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ async def test_a_generator_that_raises_ends_its_stream_without_an_end(error: Exc
 
     events: list[str] = []
     async with open_runner(Broken("doer")) as runner, within(1):
-        with pytest.raises(JobError) as caught:  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(JobError) as caught:
             async with runner.job("doer", name="do") as asked:
                 try:
                     async for event in asked:
@@ -269,7 +269,7 @@ async def test_a_generator_that_returns_when_cancelled_is_still_cancelled(autoju
 
     asker = Recorder("asker")
     async with open_runner(asker, Stubborn("doer", polite)), within(9):
-        with pytest.raises(JobError) as caught:  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(JobError) as caught:
             async with asker.job("doer", name="do") as asked:
                 await settle()
                 await asker.cancel_job_group(asked.job_id, reason="enough")
@@ -411,7 +411,7 @@ async def test_an_iterator_ends_when_the_job_fails(autojump_clock: MockClock) ->
         raise JobFailed
 
     async with open_runner(Hand("doer", update_and_fail)) as runner, within(2), trio.open_nursery() as outside:
-        with pytest.raises(JobError):  # noqa: PT012 - a block is more than a statement
+        with pytest.raises(JobError):
             async with runner.job("doer", name="do") as asked:
                 outside.start_soon(iterate, asked)
                 await trio.sleep_forever()
@@ -451,7 +451,7 @@ async def test_what_a_given_up_job_still_sends_is_not_seen(autojump_clock: MockC
     asker = Recorder("asker")
     async with open_runner(asker, Hand("doer", talkative)), within(5):
         for _ in range(2):
-            with pytest.raises(JobError):  # noqa: PT012 - a block is more than a statement
+            with pytest.raises(JobError):
                 async with asker.job("doer", name="do") as asked:
                     await settle()
                     await asker.cancel_job_group(asked.job_id)

@@ -459,7 +459,7 @@ def piece_after_the_answer(put: Put) -> None:
 
     async def send(self: JobResponder, make: Callable[..., Any], job_id: str, **fields: Any) -> None:
         job = self._active(job_id)
-        await self._pace()
+        await self._bus().pace()
         await job.credit.take()
         self._post(make(source=self.name, target=job.request.source, job_id=job_id, **fields))
 

@@ -29,7 +29,11 @@ from trioworkers import (
     BusWorkerErrorMessage,
     BusWorkerReadyMessage,
     BusWorkerRegistryMessage,
+    BusWorkerRoomMessage,
+    BusWorkersGoneMessage,
+    BusWorkersWantedMessage,
     JobStatus,
+    Loss,
     WorkerRegistryEntry,
 )
 
@@ -69,6 +73,9 @@ by_class: dict[type[BusMessage], st.SearchStrategy[BusMessage]] = {
     BusCancelMessage: _draw(BusCancelMessage, reason=maybe_text),
     BusCancelWorkerMessage: _draw(BusCancelWorkerMessage, reason=maybe_text),
     BusWorkerRegistryMessage: _draw(BusWorkerRegistryMessage, runner=texts, workers=st.lists(entries, max_size=3)),
+    BusWorkersGoneMessage: _draw(BusWorkersGoneMessage, workers=st.lists(names, max_size=3)),
+    BusWorkersWantedMessage: _draw(BusWorkersWantedMessage, workers=st.lists(names, max_size=3), wanted=st.booleans()),
+    BusWorkerRoomMessage: _draw(BusWorkerRoomMessage, worker=names, room=st.booleans()),
     BusWorkerErrorMessage: _draw(BusWorkerErrorMessage, error=texts),
     BusJobRequestMessage: _draw(
         BusJobRequestMessage,
@@ -87,6 +94,7 @@ by_class: dict[type[BusMessage], st.SearchStrategy[BusMessage]] = {
         response=dicts,
         reason=maybe_text,
         traceback=maybe_text,
+        loss=st.none() | st.sampled_from(Loss),
     ),
     BusJobResponseUrgentMessage: _draw(
         BusJobResponseUrgentMessage, job_id=job_ids, status=st.sampled_from(JobStatus), response=dicts, reason=maybe_text

@@ -141,7 +141,7 @@ def test_one_name_on_two_runners(first: str | None, second: str | None) -> None:
     registry, told = make(), list[Data]()
     registry.register(entry("w"), runner=first)
     registry.watch("w", told.append, told.append)
-    with pytest.raises(DuplicateWorkerError, match="the name 'w' is taken by a worker of another runner"):
+    with pytest.raises(DuplicateWorkerError, match=f"the name 'w' is taken by a worker of runner {(first or 'r')!r}"):
         registry.register(entry("w"), runner=second)
     registry.unregister("w", runner=second)
     assert "w" in registry

@@ -134,7 +134,7 @@ def test_every_class_makes_the_trip(cls: type[BusMessage]) -> None:
     tags = [tag for tag, tagged in BUILT_IN.items() if tagged is cls]
     assert len(tags) == 1
     assert "." not in tags[0]
-    fields: dict[str, Any] = {"job_id": "j", "runner": "r", "error": "e"}
+    fields: dict[str, Any] = {"job_id": "j", "runner": "r", "error": "e", "worker": "w", "workers": (), "room": True}
     message = cls(source="s", **{name: value for name, value in fields.items() if name in attrs.fields_dict(cls)})
     data = codec.dumps(message)
     assert json.loads(data)["@type"] == tags[0]

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 import attrs
 import trio
@@ -23,6 +24,7 @@ from .._sources import IdSource, present_ids
 from ..errors import DuplicateWorkerError
 from ..messages import BusMessage, Priority
 from ..observers import Observer, Observers
+from .directory import Roster
 from .inbox import Inbox
 
 PACE = 32
@@ -126,6 +128,27 @@ class WorkerBus(ABC):
             Whether somebody out there may receive it; ``False`` makes a targeted message a dead letter.
         """
 
+    @asynccontextmanager
+    async def serving(self, roster: Roster) -> AsyncIterator[None]:
+        """Carry messages for a runner, whose registry is given, while the block runs: its workers live inside.
+
+        A bus that needs a connection or tasks has them here. On leaving, what the last worker has said is still sent.
+
+        Raises:
+            BusConnectionError: The bus cannot be reached.
+            DuplicateWorkerError: The runner's name is taken.
+        """
+        del roster
+        yield
+
+    async def claim(self, name: str) -> None:
+        """Make sure that this name is nobody's elsewhere: called for each root, before it is ready.
+
+        Raises:
+            DuplicateWorkerError: Another runner has a root, or is, of that name.
+        """
+        del name
+
     # -- who is there ------------------------------------------------------------------------------------------------------
 
     def subscribe(self, inbox: Inbox) -> None:
@@ -173,6 +196,7 @@ class WorkerBus(ABC):
 
         Raises:
             TypeError: It is no message.
+            WireError: It has to leave the process, and cannot: it holds something that has no bytes, or is too large.
             RuntimeError: It is called from inside an observer's hook.
         """
         if not isinstance(message, BusMessage):
@@ -193,6 +217,14 @@ class WorkerBus(ABC):
         finally:
             self._delivering = False
 
+    def check(self, message: BusMessage) -> None:
+        """Do nothing, if a message can be sent to its target: for those who must know before they do something else.
+
+        Raises:
+            WireError: It has to leave the process, and cannot.
+        """
+        del message
+
     async def send(self, message: BusMessage) -> None:
         """Send, after waiting for room in a bounded mailbox.
 
@@ -205,13 +237,15 @@ class WorkerBus(ABC):
 
         Raises:
             TypeError: It is no message.
+            WireError: It has to leave the process, and cannot.
         """
         if not isinstance(message, BusMessage):
             raise TypeError(f"only messages can be sent, not {message!r}")
         await self.pace()
-        inbox = self._inboxes.get(message.target) if message.target is not None else None
-        if inbox is not None and message.priority is Priority.DATA and inbox.data.waiting >= self._capacity:
-            await self._wait_for_room(inbox, message.source)
+        if message.target is not None and message.priority is Priority.DATA:
+            room = self._lacks_room(message, message.target)
+            if room is not None and not any(inbox.is_inside_hook() for inbox in self._inboxes.values()):
+                await self._wait_for_room(room, message.source, message.target)
         self.post(message)
 
     async def pace(self) -> None:
@@ -301,7 +335,7 @@ class WorkerBus(ABC):
         if message.target is None:
             self._broadcast(message)
             return
-        inbox = self._inboxes.get(message.target)
+        inbox = self._receiver(message, message.target)
         if inbox is not None:
             if inbox.data.waiting >= self._capacity and message.priority is Priority.DATA:
                 self._over_capacity += 1
@@ -332,12 +366,22 @@ class WorkerBus(ABC):
         if bounced is not None:
             self._underway.append(bounced)
 
-    async def _wait_for_room(self, inbox: Inbox, source: str) -> None:
-        if any(other.is_inside_hook() for other in self._inboxes.values()):
-            return
+    def _receiver(self, message: BusMessage, target: str) -> Inbox | None:
+        """Whose it is, if it stays here."""
+        del message
+        return self._inboxes.get(target)
+
+    def _lacks_room(self, message: BusMessage, target: str) -> Callable[[], Awaitable[None]] | None:
+        """How to wait for room at the receiver; ``None`` if there is room."""
+        inbox = self._receiver(message, target)
+        if inbox is None or inbox.data.waiting < self._capacity:
+            return None
+        return partial(inbox.room, self._capacity)
+
+    async def _wait_for_room(self, room: Callable[[], Awaitable[None]], source: str, target: str) -> None:
         key = id(trio.lowlevel.current_task())
-        self._waiting[key] = SenderWaiting(source, inbox.name, trio.current_time())
+        self._waiting[key] = SenderWaiting(source, target, trio.current_time())
         try:
-            await inbox.room(self._capacity)
+            await room()
         finally:
             del self._waiting[key]

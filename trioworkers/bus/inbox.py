@@ -92,6 +92,7 @@ class Inbox:
         load: What it still has to do.
         run: Runs one :class:`Showing`, in the lane of that name, by calling :meth:`perform`.
         handlers: The methods marked for messages, by class.
+        broadcasts: The classes of broadcasts that take effect here, whether or not anybody wants to see them.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Inbox:
     load: Load
     _run: Callable[[str, Showing], Any]
     _handlers: dict[type[BusMessage], Callable[[Any], Any]] = attrs.field(factory=dict)
+    _broadcasts: tuple[type[BusMessage], ...] = ()
     unhandled: int = attrs.field(default=0, init=False)
     observers: Observers = attrs.field(default=NOBODY, init=False)
     routes: Routes = attrs.field(init=False)
@@ -123,7 +125,7 @@ class Inbox:
     def listens_to(self) -> tuple[type[BusMessage], ...]:
         """The classes of broadcasts to be told of (their subclasses included)."""
         everything = (BusMessage,) if self.hooks.wants("on_bus_message") else ()
-        return (*everything, *self._handlers)
+        return (*everything, *self._broadcasts, *self._handlers)
 
     def show(
         self,

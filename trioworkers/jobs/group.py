@@ -12,14 +12,21 @@ import trio
 from .._transitions import REQUEST, RequestState, advance
 from ..bus.inbox import Showing
 from ..bus.lane import Lane
-from ..errors import JobError, JobGroupError
+from ..errors import BusResetError, JobError, JobGroupError, PeerDownError
 from ..messages import WINDOW
 from ..observers import NOBODY, Observers
-from ..types import JobGroupResponse, JobOutcome, JobStatus
+from ..types import JobGroupResponse, JobOutcome, JobStatus, Loss
 from .events import Events
 
 TIMEOUT: Final = "timeout"
 """The reason of every cancellation that a deadline has caused, on either side."""
+
+
+_ERRORS: Final[dict[Loss | None, type[JobError]]] = {
+    None: JobError,
+    Loss.PEER_DOWN: PeerDownError,
+    Loss.BUS_RESET: BusResetError,
+}
 
 
 @attrs.define(eq=False)
@@ -152,7 +159,7 @@ class JobGroup:
     def errors(self) -> dict[str, JobError]:
         """One error for each member that did not complete."""
         return {
-            name: JobError(name, self.job_id, outcome.status, outcome.response, outcome.reason, outcome.traceback)
+            name: _ERRORS[outcome.loss](name, self.job_id, outcome.status, outcome.response, outcome.reason, outcome.traceback)
             for name, outcome in self.outcomes.items()
             if outcome.status is not JobStatus.COMPLETED
         }

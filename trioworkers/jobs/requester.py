@@ -483,4 +483,4 @@ class JobRequester:
 
 
 def _outcome(message: BusJobResponseMessage) -> JobOutcome:
-    return JobOutcome(message.status, message.response, message.reason, message.traceback)
+    return JobOutcome(message.status, message.response, message.reason, message.traceback, message.loss)

@@ -31,8 +31,9 @@ from .._leaves import describe, leaves, trace
 from .._load import Load
 from .._routes import Effect
 from .._transitions import JOB, JobState, advance, allows
+from ..bus.base import WorkerBus
 from ..bus.inbox import Inbox
-from ..errors import JobFailed, NoSuchJobError, WorkerStateError
+from ..errors import JobFailed, NoSuchJobError, WireError, WorkerStateError
 from ..messages import (
     BusJobAnswerMessage,
     BusJobCancelMessage,
@@ -148,8 +149,7 @@ class JobResponder:
         name: Who answers.
         inbox: Where requests come in.
         load: Counts each job from its acceptance until its handler is gone.
-        post: Sends.
-        pace: What a verb that sends starts with: a cancel point, now and then a schedule point.
+        bus: The bus; raises as long as there is none.
         handlers: What does which job.
         refuses: Why a request cannot be accepted now, or ``None``.
     """
@@ -157,8 +157,7 @@ class JobResponder:
     name: str
     _inbox: Inbox
     _load: Load
-    _post: Callable[[BusMessage], None]
-    _pace: Callable[[], Awaitable[None]]
+    _bus: Callable[[], WorkerBus]
     _handlers: Mapping[str, Handler]
     _refuses: Callable[[BusJobRequestMessage], str | None]
     active: dict[str, Job] = attrs.field(factory=dict, init=False)
@@ -348,7 +347,13 @@ class JobResponder:
         """No line of the handler can run any more: answer, give the slot on, tell who wants to know."""
         self._release(job)
         if allows(JOB, job.state, "answer"):
-            self._answer(job, self._message(job, outcome), outcome.status)
+            message, status = self._message(job, outcome), outcome.status
+            try:
+                self._bus().check(message)
+            except WireError as error:  # what the handler returned cannot leave the process: that is its job's error
+                status = JobStatus.ERROR
+                message = self._message(job, JobOutcome(status, reason=describe(error)))
+            self._answer(job, message, status)
         job.step("go")
         del self.running[job.request.job_id]
         if job.cancel is not None:
@@ -410,12 +415,13 @@ class JobResponder:
             status=JobStatus(status),
             response=check_dict(response, "a job's response"),
         )
+        self._bus().check(message)
         self._answer(job, message, message.status)
 
     async def update(self, job_id: str, update: dict[str, Any] | None, *, urgent: bool) -> None:
         """Send news, after waiting for credit unless it is urgent."""
         if urgent:
-            await self._pace()
+            await self._bus().pace()
             self.update_nowait(job_id, update, urgent=True)
         else:
             await self._send(BusJobUpdateMessage, job_id, update=check_dict(update, "a job's update"))
@@ -445,8 +451,10 @@ class JobResponder:
         checked = check_dict(data, "a stream's data")
         if not allows(JOB, job.state, "stream"):
             raise WorkerStateError(f"job {job_id!r} on worker {self.name!r} is {job.state}: a stream is started once, by its handler")
+        message = BusJobStreamStartMessage(source=self.name, target=job.request.source, job_id=job_id, data=checked)
+        self._bus().check(message)
         job.step("stream")
-        self._post(BusJobStreamStartMessage(source=self.name, target=job.request.source, job_id=job_id, data=checked))
+        self._post(message)
 
     async def stream_data(self, job_id: str, data: dict[str, Any] | None) -> None:
         """Send a piece of a stream, after waiting for credit."""
@@ -467,19 +475,28 @@ class JobResponder:
         job = self._streaming(job_id)
         checked = check_dict(data, "a stream's data")
         message = BusJobStreamEndMessage(source=self.name, target=job.request.source, job_id=job_id, data=checked)
+        self._bus().check(message)
         self._answer(job, message, JobStatus.COMPLETED)
 
     async def _send(self, make: Callable[..., BusJobAnswerMessage], job_id: str, **fields: dict[str, Any] | None) -> None:
         job = self._active(job_id)
-        await self._pace()
+        message = make(source=self.name, target=job.request.source, job_id=job_id, **fields)
+        self._bus().check(message)
+        await self._bus().pace()
         await job.credit.take()
-        self._post(make(source=self.name, target=self._active(job_id).request.source, job_id=job_id, **fields))
+        self._active(job_id)
+        self._post(message)
 
     def _send_nowait(self, make: Callable[..., BusJobAnswerMessage], job_id: str, **fields: dict[str, Any] | None) -> None:
         job = self._active(job_id)
+        message = make(source=self.name, target=job.request.source, job_id=job_id, **fields)
+        self._bus().check(message)
         if not job.credit.take_nowait():
             raise trio.WouldBlock
-        self._post(make(source=self.name, target=job.request.source, job_id=job_id, **fields))
+        self._post(message)
+
+    def _post(self, message: BusMessage) -> None:
+        self._bus().post(message)
 
     def _active(self, job_id: str) -> Job:
         job = self.active.get(job_id)

@@ -19,7 +19,7 @@ from ..bus import BusStatistics, Inbox, LocalBus, WorkerBus
 from ..bus.inbox import Showing, shown
 from ..errors import WorkerStateError
 from ..jobs import JobContext, JobGroupContext, JobRequester, Request
-from ..messages import BusCancelMessage, BusEndMessage, BusWorkerErrorMessage
+from ..messages import BusCancelMessage, BusEndMessage, BusMessage, BusWorkerErrorMessage
 from ..observers import Observer
 from ..registry import WorkerRegistry
 from ..types import WorkerErrorData
@@ -115,7 +115,8 @@ class WorkerRunner:
         self._drained = trio.Event()
         load = Load()
         self._lifecycle = Lifecycle(self._name)
-        self._inbox = Inbox(self._name, self._hooks, load, self._run_showing, {BusWorkerErrorMessage: self._on_error_report})
+        handlers: dict[type[BusMessage], Callable[[Any], Any]] = {BusWorkerErrorMessage: self._on_error_report}
+        self._inbox = Inbox(self._name, self._hooks, load, self._run_showing, handlers, (BusEndMessage, BusCancelMessage))
         self._inbox.routes.claim({BusEndMessage: self._on_end, BusCancelMessage: self._on_cancel})
         self._requester = JobRequester(self._name, self._inbox, load, lambda: self._bus, lambda: self._registry, _may_wait)
         self._inbox.routes.claim(self._requester.routes())
@@ -215,6 +216,8 @@ class WorkerRunner:
         Raises:
             WorkerStateError: It has run before.
             BaseExceptionGroup: What workers died of: one flat group, each exception with a note of the worker's path.
+            BusConnectionError: The bus cannot be reached: nothing was started.
+            DuplicateWorkerError: Another runner on the bus has this runner's name.
 
         If it is cancelled, so is everything; nothing is left when it returns or raises.
 
@@ -228,7 +231,12 @@ class WorkerRunner:
         if self._lifecycle.is_over:
             task_status.started()
             return
-        await self._family.live_or_raise(lambda: self._serve(task_status), f"workers of runner {self._name!r} failed")
+        try:
+            async with self._bus.serving(self._registry):
+                await self._live(task_status)
+        finally:
+            if not self._lifecycle.is_over:  # the bus could not be reached: nobody has been started
+                self._family.abandon()
 
     async def end(self, reason: str | None = None) -> None:
         """Ask for a graceful end: no new jobs, running ones finish, then all leave, the last started first. Returns at once.
@@ -323,6 +331,12 @@ class WorkerRunner:
                     undo.callback(self._bus.remove_observer, observer)
             self._family.attach(Place(self._bus, self._registry))
             undo.pop_all()
+
+    async def _live(self, task_status: trio.TaskStatus[None]) -> None:
+        if self._lifecycle.is_over:  # it was ended while the bus was connecting
+            task_status.started()
+            return
+        await self._family.live_or_raise(lambda: self._serve(task_status), f"workers of runner {self._name!r} failed")
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         params = WorkerParams(trio_token=trio.lowlevel.current_trio_token(), shutdown_timeout=self._shutdown_timeout)

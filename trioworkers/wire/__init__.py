@@ -8,3 +8,4 @@ on the other side (tuples, sets, dates, keys that are no strings, NaN) is refuse
 from __future__ import annotations
 
 from .codec import Codec as Codec
+from .serializer import Serializer as Serializer

@@ -32,6 +32,9 @@ BUILT_IN: Final[dict[str, type[BusMessage]]] = {
     "cancel": messages.BusCancelMessage,
     "cancel-worker": messages.BusCancelWorkerMessage,
     "registry": messages.BusWorkerRegistryMessage,
+    "gone": messages.BusWorkersGoneMessage,
+    "wanted": messages.BusWorkersWantedMessage,
+    "room": messages.BusWorkerRoomMessage,
     "error": messages.BusWorkerErrorMessage,
     "job": messages.BusJobRequestMessage,
     "job-response": messages.BusJobResponseMessage,
@@ -180,8 +183,8 @@ def _converter() -> Converter:
     return converter
 
 
-def _check_plain(value: Any, *path: object) -> None:
-    """Refuse what JSON would silently turn into something else."""
+def check_plain(value: Any, *path: object) -> None:
+    """Refuse what would silently turn into something else."""
     kind = type(value)
     if len(path) > DEPTH:
         raise TypeError(f"{_shown(path[:1])} is nested deeper than {DEPTH} levels")
@@ -189,10 +192,10 @@ def _check_plain(value: Any, *path: object) -> None:
         for key, item in value.items():
             if type(key) is not str:
                 raise TypeError(f"{_shown(path)} has the key {key!r}: only str keys can be sent")
-            _check_plain(item, *path, key)
+            check_plain(item, *path, key)
     elif kind is list:
         for index, item in enumerate(value):
-            _check_plain(item, *path, index)
+            check_plain(item, *path, index)
     elif kind not in _PLAIN:
         raise TypeError(f"{_shown(path)} is a {kind.__name__}: only dict, list, str, int, float, bool and None can be sent")
     elif kind is float and not math.isfinite(value):
@@ -252,7 +255,7 @@ class Codec:
             raise WireError(f"{name} cannot be sent: it is not in the table, or never leaves the process")
         try:
             fields = self._converter.unstructure(message)
-            _check_plain(fields)
+            check_plain(fields)
             text = json.dumps({_TAG: tag, **fields}, separators=(",", ":"), ensure_ascii=False)
         except Exception as error:
             raise WireError(f"{name} cannot be sent: {describe(error)}") from error

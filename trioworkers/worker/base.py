@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
+import attrs
 import trio
 
 from .._checks import check_name, check_optional_text, check_text
@@ -31,6 +32,9 @@ from .family import Family, Place
 from .params import WorkerParams
 
 H = TypeVar("H", bound=Handler)
+
+Scope = Literal["runner", "bus"]
+"""How far an end, or a cancel, of a session goes: this runner, or every runner on the bus."""
 
 
 class BaseWorker(WorkerHooks):
@@ -196,10 +200,12 @@ class BaseWorker(WorkerHooks):
 
         Raises:
             WorkerStateError: It is called from elsewhere.
+            DuplicateWorkerError: Another runner on the bus has a root of that name.
 
         Reference: BaseWorker.start.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        await self.__core.claim()
         self.__core.ready()
 
     async def stop(self) -> None:
@@ -226,29 +232,39 @@ class BaseWorker(WorkerHooks):
         self.__refuse_inside("cleanup")
         await self.stop()
 
-    async def end(self, *, reason: str | None = None) -> None:
-        """Ask the runner to end the whole session gracefully; returns at once.
+    async def end(self, *, reason: str | None = None, scope: Scope = "runner") -> None:
+        """Ask the runner to end its whole session gracefully; returns at once.
+
+        Args:
+            reason: Why, in words.
+            scope: ``"bus"`` asks every runner on the bus, on other machines too.
 
         Raises:
             TypeError: The reason is no ``str``.
+            ValueError: The scope is neither.
             WorkerStateError: There is no runner.
 
         Reference: BaseWorker.end.
         """
         check_optional_text(reason, "a reason")
-        await self.__tell_runner(BusEndMessage(source=self.name, target=self.registry.runner_name, reason=reason))
+        await self.__tell_runner(BusEndMessage(source=self.name, target=self.registry.runner_name, reason=reason), scope)
 
-    async def cancel(self, *, reason: str | None = None) -> None:
-        """Ask the runner to cancel the whole session at once; the reason reaches every worker.
+    async def cancel(self, *, reason: str | None = None, scope: Scope = "runner") -> None:
+        """Ask the runner to cancel its whole session at once; the reason reaches every worker.
+
+        Args:
+            reason: Why, in words.
+            scope: ``"bus"`` asks every runner on the bus, on other machines too.
 
         Raises:
             TypeError: The reason is no ``str``.
+            ValueError: The scope is neither.
             WorkerStateError: There is no runner.
 
         Reference: BaseWorker.cancel.
         """
         check_optional_text(reason, "a reason")
-        await self.__tell_runner(BusCancelMessage(source=self.name, target=self.registry.runner_name, reason=reason))
+        await self.__tell_runner(BusCancelMessage(source=self.name, target=self.registry.runner_name, reason=reason), scope)
 
     async def wait(self) -> None:
         """Wait until this worker has finished.
@@ -720,11 +736,13 @@ class BaseWorker(WorkerHooks):
                 f"{verb}() of worker {self.name!r} was called from inside it, and would wait for itself: use stop()"
             )
 
-    async def __tell_runner(self, message: BusMessage) -> None:
+    async def __tell_runner(self, message: BusMessage, scope: Scope) -> None:
+        if scope not in get_args(Scope):
+            raise ValueError(f'the scope of an end is "runner" or "bus", not {scope!r}')
         await self.bus.pace()
         if message.target not in self.bus:
             raise WorkerStateError(f"worker {self.name!r} has no runner that could end the session: use stop()")
-        self.bus.post(message)
+        self.bus.post(message if scope == "runner" else attrs.evolve(message, target=None))
 
     def _family(self) -> Family:
         return self.__core.family

@@ -109,9 +109,7 @@ class WorkerCore:
                 child_gone=self._child_gone,
             ),
         )
-        self.responder: JobResponder = JobResponder(
-            name, self.inbox, load, self.post, self.pace, handlers_of(member, marks.jobs), self._refuses
-        )
+        self.responder: JobResponder = JobResponder(name, self.inbox, load, self.bus, handlers_of(member, marks.jobs), self._refuses)
         self.activation: Activation = Activation(
             activation_lane(name, partial(self._run_showing, "activation"), load),
             hooks.wants,
@@ -190,6 +188,11 @@ class WorkerCore:
     async def _farewell(self) -> None:
         with trio.CancelScope(shield=True):
             await self.requester.wait_acknowledged()
+
+    async def claim(self) -> None:
+        """Be the only one of this name on the whole bus, if it is a root."""
+        if self.parent is None and self.family.place is not None:
+            await self.family.place.bus.claim(self.name)
 
     def ready(self) -> None:
         """Be ready: registered, announced, open for jobs, active if asked to be."""

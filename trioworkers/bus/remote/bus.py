@@ -1,0 +1,469 @@
+"""The bus of a runner whose workers talk to those of other runners.
+
+**Names.** A message goes to whoever has the name here; else to the runner that has said that it has it, or from which somebody of that
+name has been heard. Roots are known to all, their names are *claimed*, and belong to one runner at a time. Children stay home:
+their names are their runner's own affair, and elsewhere they are known to those that watch them, wait for them, or have been spoken
+to by them.
+
+**Jobs** go by the job and not by names (:mod:`.calls`), so an asker and an answerer find each other whoever else is called like them.
+
+**When somebody is gone**, whoever waits for it is told on its behalf, at once: a job asked for there ends with ERROR, a job asked
+for from there is cancelled. When this runner itself has lost its place (:class:`~.transport.SessionOver`), everybody else is gone
+for it in the same way, and it begins again as another incarnation, with the workers that it has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import trio
+
+from ..._sources import IdSource, random_name
+from ...errors import BusConnectionError, DuplicateWorkerError, MessageTooLargeError, WorkerStateError
+from ...messages import (
+    BusCancelWorkerMessage,
+    BusJobRequestMessage,
+    BusMessage,
+    BusWorkerReadyMessage,
+    BusWorkerRegistryMessage,
+    BusWorkerRoomMessage,
+    BusWorkersGoneMessage,
+    BusWorkersWantedMessage,
+    Priority,
+)
+from ...types import Loss
+from ...wire import Serializer
+from ..base import BusStatistics, WorkerBus
+from ..directory import Roster
+from ..inbox import Inbox
+from .calls import Calls, job_of
+from .session import Incidents, Peer, PeerStatistics, Session
+from .transport import NameTakenError, SessionOver, Transport
+from .whereabouts import Ways, Whereabouts
+
+_RETRY = 1.0
+"""After so many seconds a runner that could not come back tries again."""
+
+
+@attrs.frozen
+class RemoteBusStatistics(BusStatistics):
+    """What has happened on a bus that spans runners.
+
+    Args:
+        incarnation: Which life of its runner this is; ``None`` if it is not on the bus at present.
+        connected: Whether the transport is connected.
+        resets: How often the runner has lost its place, and begun again.
+        jobs: How many jobs are open that cross the bus, asked for here or there.
+        malformed: Frames and messages that nobody could read.
+        forged: Frames with a wrong signature.
+        strangers: Frames of runners unknown, and messages that were not their sender's to say.
+        peers: What is known of each other runner.
+    """
+
+    incarnation: str | None
+    connected: bool
+    resets: int
+    jobs: int
+    malformed: int
+    forged: int
+    strangers: int
+    peers: tuple[PeerStatistics, ...]
+
+
+class _Joined(trio.TaskStatus[None]):
+    """Passes ``started()`` on, the first time; tells the bus each time."""
+
+    def __init__(self, bus: Callable[[], None], first: trio.TaskStatus[None]) -> None:
+        self._tell = bus
+        self._first: trio.TaskStatus[None] | None = first
+
+    def started(self, value: None = None) -> None:
+        """The incarnation is a member."""
+        self._tell()
+        if self._first is not None:
+            first, self._first = self._first, None
+            first.started(value)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nothing has been started yet."""
+        return self._first is not None
+
+
+class RemoteBus(WorkerBus):
+    """A bus over a transport. Subclass it to say which; :class:`~trioworkers.RedisBus` does.
+
+    Args:
+        transport: What carries its frames.
+        serializer: Turns messages into bytes and back.
+        key: What frames are signed with; ``None`` if they are not.
+        window: How many messages of a lane may be under way to another runner, unacknowledged; ``send`` waits when there are more.
+        max_message: How many bytes a message may have.
+        beat: After so many seconds what has come is acknowledged, however little it is.
+        leave_timeout: So many seconds are spent on writing what is left, and on leaving, when the runner ends.
+        mailbox_capacity: See :class:`~trioworkers.WorkerBus`; it holds for senders in other runners, too.
+        new_id: See :class:`~trioworkers.WorkerBus`.
+        strict: See :class:`~trioworkers.WorkerBus`.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        serializer: Serializer,
+        *,
+        key: bytes | None = None,
+        window: int = 1024,
+        max_message: int = 1 << 20,
+        beat: float = 1.0,
+        leave_timeout: float = 5.0,
+        mailbox_capacity: float | None = None,
+        new_id: IdSource | None = None,
+        strict: bool = False,
+    ) -> None:
+        super().__init__(mailbox_capacity=mailbox_capacity, new_id=new_id, strict=strict)
+        self._transport = transport
+        self._codec = serializer
+        self._key = key
+        self._window = window
+        self._max_message = max_message
+        self._beat = beat
+        self._leave_timeout = leave_timeout
+        self._roster: Roster | None = None
+        self._nursery: trio.Nursery | None = None
+        self._session: Session | None = None
+        self._joined = trio.Event()
+        self._over = trio.Event()
+        self._leaving = False
+        self._connected = False
+        self._resets = 0
+        self._claims: dict[str, None] = {}
+        self._calls = Calls()
+        self._incidents = Incidents()
+        self._where = Whereabouts(Ways(self._tell, self._peers, self.__contains__, self.hand_in, self._disclaim))
+        self._arriving: BusMessage | None = None
+        self._packed: tuple[BusMessage, bytes] | None = None
+        self._effects: dict[type[BusMessage], Callable[[Peer, Any], None]] = {
+            BusWorkerRegistryMessage: self._where.told,
+            BusWorkersGoneMessage: self._where.told_gone,
+            BusWorkersWantedMessage: self._where.told_wanted,
+            BusWorkerRoomMessage: self._told_room,
+        }
+
+    # -- the runner's life -------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def serving(self, roster: Roster) -> AsyncIterator[None]:
+        """Be on the bus while the block runs; see :meth:`~trioworkers.WorkerBus.serving`.
+
+        Raises:
+            WorkerStateError: It serves another runner already, or has served one.
+        """
+        if self._roster is not None:
+            raise WorkerStateError(
+                f"this {type(self).__name__} carries for runner {self._roster.runner_name!r}: make one for each runner"
+            )
+        self._roster = roster
+        outcome: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            try:
+                await nursery.start(self._keep)
+                yield
+            except BaseException as error:  # noqa: BLE001, ASYNC103 - raised below, without the nursery's wrapping
+                outcome = error
+            finally:
+                await self._leave()  # noqa: ASYNC102 - it shields itself
+        if outcome is not None:
+            raise outcome
+
+    async def _keep(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Be a member, as one incarnation after the other.
+
+        Once it is a member, it outlasts a cancellation: the workers have something to say while they wind down, and the end of the
+        block ends it.
+        """
+        assert self._roster is not None  # noqa: S101 - serving() has set it
+        runner = self._roster.runner_name
+        self._claims[runner] = None
+        failure: Exception | None = None
+        try:
+            with trio.CancelScope() as scope:
+                status = _Joined(partial(self._has_joined, scope), task_status)
+                async with trio.open_nursery() as self._nursery:
+                    try:
+                        await self._be_members(runner, status)
+                    except Exception as error:  # noqa: BLE001 - raised below, without the nursery's wrapping
+                        failure = error
+                    self._nursery.cancel_scope.cancel(reason="the runner has left the bus")
+        finally:
+            self._nursery = None
+            self._over.set()
+        if failure is not None:
+            raise failure
+
+    async def _be_members(self, runner: str, status: _Joined) -> None:
+        assert self._nursery is not None  # noqa: S101 - it is open
+        self._nursery.start_soon(self._tick, name="bus:tick")
+        last: str | None = None
+        while not self._leaving:
+            last = await self._be_member(runner, last, status)
+
+    async def _be_member(self, runner: str, last: str | None, status: _Joined) -> str | None:
+        incarnation = random_name(runner)
+        session = Session(incarnation, self._claims, self, self._codec, self._key, self._window, self._incidents)
+        self._session = session
+        try:
+            await self._transport.run(session, replaces=last, task_status=status)
+        except SessionOver as error:
+            self._reset(session, str(error))
+            return incarnation
+        except NameTakenError as error:
+            self._name_is_taken(error, runner)
+        except BusConnectionError:
+            if status.is_first:
+                raise
+            await trio.sleep(_RETRY)
+        finally:
+            self._session = None
+            self._connected = False
+        return last
+
+    def _has_joined(self, scope: trio.CancelScope) -> None:
+        scope.shield = True
+        if self._roster is not None and not self._joined.is_set():
+            self._where.share(self._roster)
+        self._joined.set()
+
+    def _reset(self, session: Session, reason: str) -> None:
+        self._resets += 1
+        self._joined = trio.Event()
+        for peer in list(session.peers.values()):
+            session.lose(peer, Loss.BUS_RESET, f"this runner has lost its place on the bus: {reason}")
+
+    def _name_is_taken(self, error: NameTakenError, runner: str) -> None:
+        """Somebody has taken a name of ours while we were away: there is one of each, and it is not ours any more."""
+        if error.name == runner:
+            raise self._duplicate(error)
+        self._claims.pop(error.name, None)
+        reason = f"while this runner was away from the bus, its name was claimed by {error.owner!r}"
+        self.hand_in(BusCancelWorkerMessage(source=runner, target=error.name, reason=reason))
+
+    async def _tick(self) -> None:
+        while True:
+            await trio.sleep(self._beat)
+            if self._session is not None:
+                self._session.tick()
+
+    async def _leave(self) -> None:
+        """Say what is left to be said, and go; not for ever, if nobody listens."""
+        self._leaving = True
+        nursery = self._nursery
+        if nursery is not None:
+            self._where.share(None)
+            if self._session is not None:
+                self._session.leaving.set()
+            with trio.CancelScope(shield=True), trio.move_on_after(self._leave_timeout):
+                await self._over.wait()
+            nursery.cancel_scope.cancel(reason="the bus could not be left in time")
+
+    async def claim(self, name: str) -> None:
+        """Hold a root's name on the whole bus; waits for a connection if there is none."""
+        if self._nursery is None or self._leaving:
+            return
+        self._claims[name] = None
+        held = False
+        try:
+            while not held:
+                held = await self._claimed(name)
+        finally:
+            if not held:
+                self._disclaim(name)
+
+    async def _claimed(self, name: str) -> bool:
+        try:
+            await self._transport.claim(name)
+        except SessionOver:
+            await self._joined.wait()
+            return False
+        except NameTakenError as error:
+            raise self._duplicate(error) from None
+        return True
+
+    def _duplicate(self, error: NameTakenError) -> DuplicateWorkerError:
+        owner = self._where.runner_of(error.owner)
+        return DuplicateWorkerError(
+            f"the name {error.name!r} is taken on this bus by runner {owner!r}: choose another, or wait until it is free"
+        )
+
+    def _disclaim(self, name: str) -> None:
+        self._claims.pop(name, None)
+        self._transport.release([name])
+
+    def unsubscribe(self, inbox: Inbox) -> None:
+        """Deliver nothing more to this inbox; its name is free, perhaps for somebody elsewhere."""
+        super().unsubscribe(inbox)
+        self._where.free(inbox.name)
+
+    # -- sending -----------------------------------------------------------------------------------------------------------
+
+    def publish(self, message: BusMessage) -> bool:
+        """Send to the runner that has the target, or to all."""
+        session = self._session
+        if session is None or message is self._arriving or isinstance(message, BusWorkerReadyMessage):
+            return False  # what has come from outside is not sent back; of who is ready, the runners tell each other
+        if message.target is None:
+            peers = list(session.peers.values())
+        else:
+            peer = self._peer_of(message, message.target)
+            peers = [peer] if peer is not None else []
+        if not peers:
+            return False
+        body = self._body(message)
+        for peer in peers:
+            session.push(peer, message.priority, body, job_of(message))
+            if message.target is not None:
+                self._calls.went(message, message.target, peer)
+        return True
+
+    def check(self, message: BusMessage) -> None:
+        """See :meth:`~trioworkers.WorkerBus.check`."""
+        if message.target is not None and not message.local and self._peer_of(message, message.target) is not None:
+            self._packed = message, self._body(message)
+
+    def _peer_of(self, message: BusMessage, target: str) -> Peer | None:
+        return self._calls.peer_of(message) or (None if target in self else self._where.home_of(target))
+
+    def _receiver(self, message: BusMessage, target: str) -> Inbox | None:
+        if message is not self._arriving and self._calls.peer_of(message) is not None:
+            return None
+        return super()._receiver(message, target)
+
+    def _body(self, message: BusMessage) -> bytes:
+        if self._packed is not None and self._packed[0] is message:
+            return self._packed[1]
+        if isinstance(message, BusJobRequestMessage) and math.isfinite(message.deadline):
+            body = self._codec.dumps(attrs.evolve(message, deadline=message.deadline - trio.current_time()))  # as time left
+        else:
+            body = self._codec.dumps(message)
+        if len(body) > self._max_message:
+            raise MessageTooLargeError(
+                f"{type(message).__name__} from {message.source!r} to {message.target!r} has {len(body)} bytes, and this bus carries "
+                f"{self._max_message}: send a reference to what is large, or raise max_message"
+            )
+        return body
+
+    def _peers(self) -> list[Peer]:
+        return [] if self._session is None else list(self._session.peers.values())
+
+    def _tell(self, peer: Peer, message: BusMessage) -> None:
+        if self._session is not None:
+            self._session.push(peer, message.priority, self._codec.dumps(message), None)
+
+    def _lacks_room(self, message: BusMessage, target: str) -> Callable[[], Awaitable[None]] | None:
+        peer = self._peer_of(message, target)
+        if peer is None:
+            return super()._lacks_room(message, target)
+        return partial(self._room_at, peer, target) if self._is_full(peer, target) else None
+
+    async def _room_at(self, peer: Peer, target: str) -> None:
+        while self._is_full(peer, target):
+            await peer.moved.park()
+
+    def _is_full(self, peer: Peer, target: str) -> bool:
+        return not peer.lost and (target in peer.full or peer.link.backlog >= self._window)
+
+    # -- what the session tells --------------------------------------------------------------------------------------------
+
+    def line(self, connected: bool, reason: str | None) -> None:
+        """The transport is connected, or is not."""
+        self._connected = connected
+        if connected and self._session is not None and (tell := self.observers.bus_connected):
+            tell(self._session.incarnation)
+        elif not connected and (tell_of_it := self.observers.bus_disconnected):
+            tell_of_it(reason or "")
+
+    def peer_joined(self, peer: Peer) -> None:
+        """Another runner is there."""
+        if tell := self.observers.peer_joined:
+            tell(peer.incarnation)
+        self._where.joined(peer)
+
+    def peer_lost(self, peer: Peer, loss: Loss, reason: str) -> None:
+        """It is gone: say so to whoever waits for it."""
+        if tell := self.observers.peer_lost:
+            tell(peer.incarnation, reason)
+        self._where.lost(peer)
+        for message in self._calls.last_words(peer, loss, f"{peer} is gone: {reason}" if loss is Loss.PEER_DOWN else reason):
+            self.hand_in(message)
+
+    def heard(self, peer: Peer, message: BusMessage) -> None:
+        """It has said something: to this runner, or to somebody on it."""
+        effect = self._effects.get(type(message))
+        if effect is not None:
+            effect(peer, message)
+            return
+        if message.target is not None and not self._calls.admit(message, message.target, peer):
+            self._incidents.strangers += 1
+            return
+        self._where.heard_of(message.source, peer)
+        if isinstance(message, BusJobRequestMessage) and math.isfinite(message.deadline):
+            message = attrs.evolve(message, deadline=message.deadline + trio.current_time())
+        self._arrive(message)
+        self._mind_room(peer, message)
+
+    def _arrive(self, message: BusMessage) -> None:
+        self._arriving = message
+        try:
+            self.hand_in(message)
+        finally:
+            self._arriving = None
+
+    # -- room in mailboxes -------------------------------------------------------------------------------------------------
+
+    def _mind_room(self, peer: Peer, message: BusMessage) -> None:
+        """If a mailbox here is full now, tell whoever fills it from there; and again when there is room."""
+        inbox = self._inboxes.get(message.target or "")
+        if inbox is None or message.priority is not Priority.DATA or inbox.data.waiting < self._capacity or inbox.name in peer.stopped:
+            return
+        assert self._nursery is not None  # noqa: S101 - it has one as long as it has peers
+        peer.stopped[inbox.name] = None
+        self._tell_room(peer, inbox.name, room=False)
+        self._nursery.start_soon(self._watch_room, peer, inbox, name=f"bus:room:{inbox.name}")
+
+    async def _watch_room(self, peer: Peer, inbox: Inbox) -> None:
+        await inbox.room(max(1, self._capacity // 2))
+        peer.stopped.pop(inbox.name, None)
+        self._tell_room(peer, inbox.name, room=True)
+
+    def _tell_room(self, peer: Peer, worker: str, *, room: bool) -> None:
+        assert self._roster is not None  # noqa: S101 - it has one as long as it has peers
+        self._tell(peer, BusWorkerRoomMessage(source=self._roster.runner_name, worker=worker, room=room))
+
+    @staticmethod
+    def _told_room(peer: Peer, message: BusWorkerRoomMessage) -> None:
+        if message.room:
+            peer.full.pop(message.worker, None)
+            peer.moved.unpark_all()
+        else:
+            peer.full[message.worker] = None
+
+    # -- looking on --------------------------------------------------------------------------------------------------------
+
+    def statistics(self) -> RemoteBusStatistics:
+        """A snapshot."""
+        session = self._session
+        return RemoteBusStatistics(
+            **attrs.asdict(super().statistics(), recurse=False),
+            incarnation=None if session is None else session.incarnation,
+            connected=self._connected,
+            resets=self._resets,
+            jobs=len(self._calls),
+            malformed=self._incidents.malformed,
+            forged=self._incidents.forged,
+            strangers=self._incidents.strangers,
+            peers=() if session is None else session.statistics(),
+        )
