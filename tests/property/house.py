@@ -116,9 +116,14 @@ class House:
             self.model.say(f"client {op.k}: {group.exceptions!r}")
 
     def find(self, name: str) -> Actor | None:
-        """The latest worker of that name that has been somewhere; if there is none, the latest."""
+        """The worker that has that name; if nobody has, the latest that had it; if nobody ever had, the latest that is to have it."""
         named = [actor for actor in self.model.actors[::-1] if actor.name == name]
-        return next((actor for actor in named if self.model.state(actor) != "new"), named[0] if named else None)
+        states = [self.model.state(actor) for actor in named]
+        for passed in ({"new", "finished", "failed"}, {"new"}, ()):
+            for actor, state in zip(named, states, strict=True):
+                if state not in passed:
+                    return actor
+        return None
 
     def _someone(self, name: str) -> Actor:
         actor = self.find(name)
