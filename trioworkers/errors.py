@@ -5,7 +5,8 @@
 happened when they are raised. Plain mistakes of type and value are plain ``TypeError`` and ``ValueError``.
 
 *Somebody else did, or could not*: :class:`UnknownWorkerError`, :class:`WorkerStartError`, :class:`JobError`,
-:class:`JobGroupError`, :class:`WireError`.
+:class:`JobGroupError`, :class:`WireError`; on a bus that spans processes also :class:`BusConnectionError`, and the two ways in which
+a job ends that is nobody's fault: :class:`PeerDownError`, :class:`BusResetError`.
 
 *You say so yourself*: raise :class:`JobFailed` in a handler to end its job as FAILED.
 """
@@ -60,6 +61,14 @@ class WireError(WorkersError, ValueError):
     """Bytes that are no message, or a message that cannot become bytes: nothing was sent, nothing was made of it."""
 
 
+class MessageTooLargeError(WireError):
+    """A message is larger than its bus carries: send a reference to what is large instead."""
+
+
+class BusConnectionError(WorkersError, ConnectionError):
+    """The bus cannot be reached, or refuses: its server is down, the password is wrong, the other side speaks another protocol."""
+
+
 class JobError(WorkersError):
     """A job did not complete.
 
@@ -96,6 +105,20 @@ class JobError(WorkersError):
     def __str__(self) -> str:
         """One line: the job, the worker, the status, the reason."""
         return f"job {self.job_id!r} on worker {self.worker_name!r} ended {self.status}: {self.reason or 'no reason given'}"
+
+
+class PeerDownError(JobError):
+    """The runner on which a job ran is gone: it has crashed, has left, or nothing was heard of it for too long.
+
+    Whether the job was done, half done or never begun, nobody can say.
+    """
+
+
+class BusResetError(JobError):
+    """This runner has lost its place on the bus: it was taken for dead, or the server has lost what it knew.
+
+    The runners on the other side have been told that this one is gone, and have cancelled the job, if they had it.
+    """
 
 
 class JobGroupError(WorkersError):
