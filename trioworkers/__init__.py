@@ -23,6 +23,10 @@ from ._transitions import WorkerState as WorkerState
 from .bus import BusStatistics as BusStatistics
 from .bus import LocalBus as LocalBus
 from .bus import MailboxStatistics as MailboxStatistics
+from .bus import PeerStatistics as PeerStatistics
+from .bus import RedisBus as RedisBus
+from .bus import RedisSettings as RedisSettings
+from .bus import RemoteBusStatistics as RemoteBusStatistics
 from .bus import SenderWaiting as SenderWaiting
 from .bus import WorkerBus as WorkerBus
 from .errors import BusConnectionError as BusConnectionError

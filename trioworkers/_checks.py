@@ -37,6 +37,20 @@ def check_names(names: Sequence[object]) -> tuple[str, ...]:
     return checked
 
 
+def check_count(value: object, what: str) -> int:
+    """Return a whole number, 1 or more.
+
+    Raises:
+        TypeError: It is no ``int``.
+        ValueError: It is below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} must be an int, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{what} must be 1 or more, not {value!r}")
+    return value
+
+
 def check_seconds(value: object, what: str = "timeout") -> float:
     """Return a number of seconds, zero or more, perhaps ``inf``.
 

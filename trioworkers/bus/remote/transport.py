@@ -122,9 +122,8 @@ class Transport(ABC):
             task_status: For ``nursery.start``.
 
         Raises:
-            SessionOver: This incarnation is no member any more: it was taken for dead, the server has lost what it knew, or could
-            not be
-                reached for too long.
+            SessionOver: This incarnation is no member any more: it was taken for dead, the server has lost what it knew, or it could
+                not be reached for too long.
             NameTakenError: It cannot be a member: one of the names it claims belongs to somebody else.
             BusConnectionError: The bus cannot be reached, or refuses; only before ``started()``.
 

@@ -1,0 +1,235 @@
+"""One connection to a Redis server, shared by any number of tasks.
+
+**Order is all there is.** RESP2 numbers nothing: the n-th reply answers the n-th command. So a command is written, or it is not; and
+whoever asked, its reply is waited for by the line itself. A caller never touches the stream: it packs its commands into a buffer and
+adds itself to the end of a queue, both in one step that awaits nothing. One task writes the buffer, one reads replies and hands each
+to the first in the queue. A caller that is cancelled leaves its place in the queue behind, which takes its replies and drops them: a
+cancel can neither tear a command nor shift a reply.
+
+**Lost once, lost for all.** Whatever breaks a line (the stream ends, a reply that is none, one that nobody has asked for, silence) is
+written down as its one :class:`LineLost`, which everybody who waits, and everybody who comes later, is told. A line is not repaired;
+another one is opened.
+
+**Silence.** Each call says how long the server may be silent while it waits. Bytes for somebody before it in the queue are a sign of
+life: a large reply takes the time it takes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import attrs
+import trio
+
+from .replies import NOT_NOW, Argument, Command, NotRedisError, RedisReplyError, Reply, Speech
+
+_CHUNK: Final = 65536
+
+
+class LineLost(Exception):  # noqa: N818 - what has happened, not what somebody did wrong
+    """The connection is gone; whether the command was executed, nobody can say.
+
+    Args:
+        reason: Why, in words.
+        code: The server's own code, if it was the server who said so.
+    """
+
+    def __init__(self, reason: str, code: str | None = None) -> None:
+        super().__init__(reason, code)
+        self.reason = reason
+        self.code = code
+
+    def __str__(self) -> str:
+        """The reason."""
+        return self.reason
+
+
+@attrs.define(eq=False)
+class _Call:
+    """A place in the queue: how many replies are still to come, and those that have."""
+
+    missing: int
+    since: float
+    replies: list[Reply] = attrs.field(factory=list)
+    wanted: bool = True
+    done: trio.Event = attrs.field(factory=trio.Event)
+
+    def take(self, reply: Reply) -> bool:
+        """Take a reply; return whether it was the last one."""
+        self.missing -= 1
+        if self.wanted:
+            self.replies.append(reply)
+        return self.missing == 0
+
+
+class RedisLine:
+    """One connection. Made by :func:`serve_line` or :func:`~trioworkers.bus.redis.dial.open_line`.
+
+    Args:
+        stream: What carries it.
+        silence: How many seconds the server may be silent while a call waits, if the call does not say.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, *, silence: float) -> None:
+        self._stream = stream
+        self._silence = silence
+        self._speech = Speech()
+        self._unwritten: list[bytes] = []
+        self._to_write = trio.Event()
+        self._queue: deque[_Call] = deque()
+        self._heard = trio.current_time()
+        self._lost: LineLost | None = None
+        self._ended = trio.Event()
+
+    @property
+    def lost(self) -> LineLost | None:
+        """Why it is lost, if it is."""
+        return self._lost
+
+    async def wait_lost(self) -> LineLost:
+        """Wait until it is lost, and return why."""
+        await self._ended.wait()
+        assert self._lost is not None  # noqa: S101 - set before the event
+        return self._lost
+
+    async def execute(self, *args: Argument, silence: float | None = None) -> Reply:
+        """Give one command, and return its reply.
+
+        ::
+
+            members = await line.execute("ZRANGE", key, 0, -1)
+
+        If it is cancelled, the command may have been executed.
+
+        Raises:
+            RedisReplyError: The server has answered with an error.
+            LineLost: The line is lost.
+            TypeError: An argument is neither text nor bytes nor a number.
+        """
+        (reply,) = await self.pipeline([args], silence=silence)
+        if isinstance(reply, RedisReplyError):
+            raise reply
+        return reply
+
+    async def pipeline(self, commands: Sequence[Command], *, silence: float | None = None) -> list[Reply]:
+        """Give some commands at once, with nobody's in between, and return their replies; errors are among them, not raised.
+
+        Raises:
+            LineLost: The line is lost.
+            TypeError: An argument is neither text nor bytes nor a number: none of the commands is given.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._lost is not None:
+            raise self._new_loss(self._lost)
+        if not commands:
+            return []
+        call = self._enter(commands)
+        try:
+            await self._wait(call, self._silence if silence is None else silence)
+        finally:
+            call.wanted = False
+        if call.missing and self._lost is not None:
+            raise self._new_loss(self._lost)
+        return call.replies
+
+    def lose(self, reason: str, code: str | None = None) -> None:
+        """Give the line up; nothing if it is lost already."""
+        if self._lost is None:
+            self._lost = LineLost(reason, code)
+            self._ended.set()
+            for call in self._queue:
+                call.done.set()
+            self._queue.clear()
+
+    @trio.lowlevel.enable_ki_protection
+    def _enter(self, commands: Sequence[Command]) -> _Call:
+        """Take a place in the queue, and have the commands written: both or neither."""
+        data = self._speech.pack(commands)
+        call = _Call(len(commands), trio.current_time())
+        self._unwritten.append(data)
+        self._queue.append(call)
+        self._to_write.set()
+        return call
+
+    async def _wait(self, call: _Call, silence: float) -> None:
+        while not call.done.is_set():
+            deadline = max(call.since, self._heard) + silence
+            with trio.move_on_at(deadline):
+                await call.done.wait()
+            if not call.done.is_set() and max(call.since, self._heard) + silence <= trio.current_time():
+                self.lose(f"the server was silent for {silence:g} s")
+
+    async def read(self) -> None:
+        """Hand out replies until the line is lost: one of its two tasks."""
+        try:
+            while data := await self._stream.receive_some(_CHUNK):
+                self._heard = trio.current_time()
+                for reply in self._speech.feed(data):
+                    self._answer(reply)
+            self.lose("the server has closed the connection")
+        except NotRedisError as error:
+            self.lose(str(error))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self.lose(f"the connection is broken: {error.__cause__ or error}")
+
+    async def write(self) -> None:
+        """Write what has been given, until the line is lost: the other one."""
+        try:
+            while True:
+                await self._to_write.wait()
+                self._to_write = trio.Event()
+                data = b"".join(self._unwritten)
+                self._unwritten.clear()
+                await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self.lose(f"the connection is broken: {error.__cause__ or error}")
+
+    def _answer(self, reply: Reply) -> None:
+        if self._lost is not None:
+            return
+        if isinstance(reply, RedisReplyError) and reply.code in NOT_NOW:
+            self.lose(f"the server says {reply}", reply.code)
+        elif not self._queue:
+            self.lose(f"the server has answered what nobody has asked: {reply!r:.80}")
+        elif self._queue[0].take(reply):
+            self._queue.popleft().done.set()
+
+    @staticmethod
+    def _new_loss(loss: LineLost) -> LineLost:
+        """Each caller raises one of its own: a raised exception collects the traceback of who raises it."""
+        return LineLost(loss.reason, loss.code)
+
+
+@asynccontextmanager
+async def serve_line(stream: trio.abc.Stream, *, silence: float) -> AsyncIterator[RedisLine]:
+    """A line over a stream, which is closed when the block is left, by force: whoever leaves has had the replies it wants.
+
+    What the block raises comes out as it is, in no group.
+    """
+    line = RedisLine(stream, silence=silence)
+    raised: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(line.read)
+            nursery.start_soon(line.write)
+            try:
+                yield line
+            finally:
+                nursery.cancel_scope.cancel(reason="nobody needs the line any more")
+    except BaseExceptionGroup as group:
+        raised = alone(group)
+    finally:
+        line.lose("the line was closed")
+        with trio.CancelScope(shield=True):  # it does not wait; a cancel from outside must not take the place of what was raised
+            await trio.aclose_forcefully(stream)
+    if raised is not None:  # not in the `except`, where it would get another context
+        raise raised
+
+
+def alone(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what a nursery's body or its one failing task has raised, without the group around it and the ``Cancelled`` beside it."""
+    errors = [error for error in group.exceptions if not isinstance(error, trio.Cancelled)]
+    return errors[0] if len(errors) == 1 else group

@@ -1,0 +1,81 @@
+"""The writing half of a session: frames in batches, and, in the end, the farewell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import attrs
+import trio
+
+from ..remote.transport import Parcel, Station
+from .book import Book, sound
+from .line import RedisLine
+from .replies import Command
+
+PORTION: Final = 262_144
+"""About how many bytes are written before the server's answer is waited for: beats go in between."""
+
+
+@attrs.define(eq=False)
+class Writing:
+    """Writes what a station gives, and leaves when it wants to.
+
+    One portion is under way at a time, and what is lost with a line the station gives again: nothing overtakes anything.
+
+    Args:
+        book: Where membership is given up.
+        station: Who gives.
+        batch: How many frames to take at once.
+        goodbye: Whether it was tried to leave: then, to be no member is no surprise.
+    """
+
+    _book: Book
+    _station: Station
+    _batch: int
+    goodbye: bool = attrs.field(default=False, init=False)
+    _idle: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+
+    async def run(self, line: RedisLine) -> None:
+        """Write until the station wants to leave; then write the rest, and leave.
+
+        Raises:
+            LineLost: The line is lost.
+        """
+        while not self._station.leaving.is_set():
+            with trio.CancelScope() as self._idle:
+                await self._station.wait_outgoing()
+            await self._write(line, self._station.outgoing(self._batch))
+        while parcels := self._station.outgoing(self._batch):
+            await self._write(line, parcels)
+        self.goodbye = True
+        await self._book.leave(line)
+
+    async def hear_leaving(self) -> None:
+        """Wake :meth:`run` when the station wants to leave while it has nothing to write: a task beside it."""
+        await self._station.leaving.wait()
+        self._idle.cancel(reason="the station leaves")
+
+    async def _write(self, line: RedisLine, parcels: Sequence[Parcel]) -> None:
+        for portion in portions(parcels):
+            replies = sound(line, await line.pipeline([self._xadd(parcel) for parcel in portion]))
+            unwritten = (parcel.receiver for parcel, reply in zip(portion, replies, strict=True) if reply is None)
+            for receiver in dict.fromkeys(unwritten):
+                self._station.unreachable(receiver)
+
+    def _xadd(self, parcel: Parcel) -> Command:
+        return ("XADD", self._book.keys.inbox(parcel.receiver, parcel.lane), "NOMKSTREAM", "*", "f", parcel.data)
+
+
+def portions(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
+    """Cut into runs of about :data:`PORTION` bytes: at least one parcel, and no more after that is exceeded."""
+    portion: list[Parcel] = []
+    size = 0
+    for parcel in parcels:
+        portion.append(parcel)
+        size += len(parcel.data)
+        if size >= PORTION:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
