@@ -148,18 +148,21 @@ class Inbox:
             Whether anything was queued.
         """
         wants = self.hooks.wants
-        wanted = tuple(call for call in calls if wants(call[0]))
-        methods = tuple(
-            (f"handles:{cls.__name__}", method, message) for cls, method in self._handlers.items() if isinstance(message, cls)
-        )
+        wanted = tuple([call for call in calls if wants(call[0])])
         if wants("on_bus_message"):
             wanted += (("on_bus_message", message),)
+        methods = self._methods_for(message) if self._handlers else ()
         if not (wanted or methods):
             if seen is not None:
                 seen()
             return False
         (lane or self.lane_of(message)).put(Showing(message, methods, wanted, seen, still))
         return True
+
+    def _methods_for(self, message: BusMessage) -> tuple[Marked, ...]:
+        return tuple(
+            (f"handles:{cls.__name__}", method, message) for cls, method in self._handlers.items() if isinstance(message, cls)
+        )
 
     async def perform(self, lane: str, showing: Showing) -> None:
         """Run all that user code wants to see of one arrival, in the lane of that name."""

@@ -16,7 +16,7 @@ import msgspec
 from .._leaves import describe
 from ..errors import WireError
 from ..messages import BusMessage
-from .codec import BUILT_IN, Codec, check_plain
+from .codec import BUILT_IN, Codec, check_plain, is_plain
 
 
 @final
@@ -86,7 +86,7 @@ class PackedCodec(Codec):
             return fields
         for name in free:
             value = getattr(message, name)
-            if value:
+            if value and not is_plain((value,)):
                 check_plain(value, name)
         return message
 
