@@ -151,11 +151,13 @@ class Link:
         first: What the client said first: who it is.
         near: The stream to the client.
         far: The stream to the server.
+        deaf: Whether nothing of what the server says gets through, while the server hears all.
     """
 
     first: bytes
     near: trio.SocketStream
     far: trio.SocketStream
+    deaf: bool = attrs.field(default=False, init=False)
     _hole: bool = attrs.field(default=False, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
@@ -185,7 +187,7 @@ class Link:
                 await target.send_all(self.first)
             while data := await source.receive_some():
                 await trio.sleep(delay())
-                if not self._hole:
+                if not (self._hole or (self.deaf and source is self.far)):
                     await target.send_all(data)
         except trio.BrokenResourceError:
             pass
