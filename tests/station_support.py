@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ class FakeStation:
         claims: The names it holds.
         log: What it was told, but for frames, in order.
         frames: The frames that have arrived.
+        on_frame: What is done with a frame.
         present: The members it was told last, sorted.
         losses: How many times the connection was lost.
     """
@@ -33,11 +34,15 @@ class FakeStation:
     log: list[tuple[Any, ...]] = attrs.field(factory=list)
     frames: list[bytes] = attrs.field(factory=list)
     present: list[str] = attrs.field(factory=list)
+    on_frame: Callable[[bytes], None] = attrs.field(init=False)
     online: bool = False
     losses: int = 0
     _waiting: deque[Parcel] = attrs.field(factory=deque)
     _given: list[Parcel] = attrs.field(factory=list)
     _filled: trio.Event = attrs.field(factory=trio.Event)
+
+    def __attrs_post_init__(self) -> None:
+        self.on_frame = self.frames.append
 
     def send(self, receiver: str, *frames: bytes, lane: int = 1) -> None:
         """Have frames to write."""
@@ -79,7 +84,7 @@ class FakeStation:
 
     def arrived(self, data: bytes) -> None:
         """Write it down."""
-        self.frames.append(data)
+        self.on_frame(data)
 
     def members(self, present: Collection[str]) -> None:
         """Write it down, with how many frames had arrived."""
@@ -158,13 +163,7 @@ class Place:
 
 @asynccontextmanager
 async def a_place() -> AsyncIterator[Place]:
-    """A place for lives; an error of the block's own comes out as it is."""
-    raised: Exception | None = None
+    """A place for lives."""
     async with trio.open_nursery() as nursery:
-        try:
-            yield Place(nursery)
-        except Exception as error:
-            raised = error
+        yield Place(nursery)
         nursery.cancel_scope.cancel()
-    if raised is not None:
-        raise raised

@@ -373,17 +373,33 @@ async def test_leaving_over_a_broken_link(redis_server: RedisServer, proxy: Prox
     assert b.station.frames == numbered(10)
 
 
-async def test_a_lost_farewell(redis_server: RedisServer, proxy: Proxy, place: Place) -> None:
-    """Who has left, but could not hear that it has, has left all the same."""
+@pytest.mark.parametrize("deaf", [b"", b":writes"])
+async def test_a_lost_farewell(deaf: bytes, redis_server: RedisServer, proxy: Proxy, place: Place) -> None:
+    """Who has left, but could not hear that it has, has left all the same: it reads so, or hears so over the next connection."""
+    await (await place.begin(transport(redis_server), "first")).leave()  # the server knows the script from now on
     a = await place.begin(transport(proxy, ttl=2.0), "a")
     b = await place.begin(transport(redis_server, ttl=2.0), "b")
-    await until(lambda: b.station.present == ["a", "b"])
-    for link in proxy.links:
+    await until(lambda: a.station.present == b.station.present == ["a", "b"])
+    for link in proxy.named(deaf):
         link.deaf = True
     a.station.leaving.set()
     await until(lambda: b.station.present == ["b"])
     await a.over()
     assert a.error is None
+    assert a.station.losses == (0 if deaf else 1)
+
+
+async def test_a_station_that_fails(redis_server: RedisServer, place: Place) -> None:
+    """An error of the station's own ends the run, and comes out as it is."""
+    a = await place.begin(transport(redis_server), "a")
+
+    def arrived(data: bytes) -> None:
+        raise KeyError(data)
+
+    a.station.on_frame = arrived
+    a.station.send("a", b"1")
+    await a.over()
+    assert isinstance(a.error, KeyError)
 
 
 # -- names ---------------------------------------------------------------------------------------------------------------
@@ -531,7 +547,7 @@ async def test_a_cancelled_claim(redis_server: RedisServer, place: Place) -> Non
             for _ in range(turns):
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
-    assert len(held) < 12
+    assert len(held) < 13
 
     async def names() -> list[bytes]:
         (flat,) = await ask(redis_server, ("HKEYS", KEYS.of("names")))
