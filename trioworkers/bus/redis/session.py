@@ -116,10 +116,9 @@ class Session:
             raise raised
 
     def disconnect(self, reason: str) -> None:
-        """Tell the station that the connection is lost, if it was told that there is one."""
-        if self.connected:
-            self.connected = False
-            self.station.disconnected(reason)
+        """Tell the station that the connection is lost."""
+        self.connected = False
+        self.station.disconnected(reason)
 
     async def _join(self, line: RedisLine) -> None:
         verdict = Verdict()
