@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -160,3 +161,13 @@ def after_steps(steps: int, call: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         trio.lowlevel.remove_instrument(countdown)
+
+
+@contextmanager
+def ctrl_c() -> Iterator[None]:
+    """Let SIGINT be Python's ``KeyboardInterrupt``, also if a shell runs the tests in the background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
