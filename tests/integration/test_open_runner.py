@@ -346,7 +346,7 @@ async def test_a_block_cancelled_before_it_begins_leaves_nothing_behind(autojump
         async with within(5), trio.open_nursery() as nursery:
             with after_steps(patience, nursery.cancel_scope.cancel):
                 nursery.start_soon(enter)
-                await trio.sleep_forever()
+                await trio.sleep(math.inf)
         assert (patience, bus.statistics().subscribers) == (patience, 0)
         if seen:
             break
