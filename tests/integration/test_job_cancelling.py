@@ -346,11 +346,7 @@ async def test_an_answerer_that_leaves_answers_at_once(how: str, autojump_clock:
 async def test_an_answerer_that_leaves_before_its_job_begins_answers_at_once(autojump_clock: MockClock) -> None:
     """J7: a job whose answerer is cancelled before the handler's first step is answered at once; the handler never begins."""
     began: Log = []
-
-    async def begin(hand: Hand, message: BusJobRequestMessage) -> None:
-        began.append(message.job_id)
-
-    doer, asker = Hand("doer", begin), Recorder("asker")
+    doer, asker = Hand("doer", tidy(0, began)), Recorder("asker")
     async with open_runner(doer, asker) as runner, within(9):
         await settle()
         await asker.request_job("doer", name="do", timeout=60)

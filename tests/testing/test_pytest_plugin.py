@@ -136,7 +136,7 @@ def test_the_plugin_has_a_name_of_the_package(alone: pytest.Pytester) -> None:
         def test_it(world):
             assert isinstance(world, World)
         """)
-    alone.runpytest_subprocess("-p", "trioworkers.testing.pytest_plugin", "--tw-seed=1").assert_outcomes(passed=1)
+    alone.runpytest_inprocess("-p", "trioworkers.testing.pytest_plugin", "--tw-seed=1").assert_outcomes(passed=1)
 
 
 def test_the_options_know_what_there_is() -> None:
