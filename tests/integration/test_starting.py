@@ -305,6 +305,7 @@ async def test_a_worker_is_registered_when_its_resources_are_there(autojump_cloc
         async with runner.job("library", name="count") as asked:
             assert trio.current_time() == 1
         assert asked.response == {"books": 1}
+        await settle()
         await library.stop()
         assert (log[0], log[-1]) == ("opening", "closed")
         assert log.count((WorkerState.READY, True, True, 1)) == log.count("counting") == 1
