@@ -98,6 +98,8 @@ class WorkerRegistry:
         runner = runner or self.runner_name
         workers = self._workers_of(runner)
         new = entry.name not in workers
+        if new and self._directory is not None and runner == self.runner_name:
+            self._directory.taken(entry.name)
         if new and entry.name in self:
             raise DuplicateWorkerError(
                 f"the name {entry.name!r} is taken by a worker of runner {self._runner_of(entry.name)!r}: choose another"
