@@ -146,6 +146,7 @@ class Whereabouts:
         if peer is not None and name in peer.entries and self._roster is not None:
             del self._homes[name]
             self._roster.unregister(name, runner=peer.runner)
+
     def told(self, peer: Peer, message: BusWorkerRegistryMessage) -> None:
         """It tells of workers that are there, or are not what they were; the first time, what its runner is called, too."""
         if self._roster is None or message.runner == self._roster.runner_name:
@@ -184,7 +185,7 @@ class Whereabouts:
         self._freed[name] = None
 
     def look_again(self) -> None:
-        """Some time has passed: whoever still waits for one that was here may have one elsewhere. (For most, it was their child.)"""
+        """Some time has passed: whoever still waits for one that was here may have one elsewhere. Most do not: it was their child."""
         freed, self._freed = self._freed, {}
         for name in freed:
             if self._roster is not None and self._roster.wants(name):
