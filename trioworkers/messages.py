@@ -291,10 +291,10 @@ class BusJobResponseMessage(BusJobAnswerMessage):
     loss: Loss | None = attrs.field(default=None, converter=attrs.converters.optional(Loss))
 
 
+@attrs.frozen(kw_only=True)
 class BusJobResponseUrgentMessage(BusJobResponseMessage, BusSystemMessage):
     """The answer, in the system lane."""
 
-    __slots__ = ()
     priority: ClassVar[Priority] = Priority.SYSTEM
 
 
@@ -305,10 +305,10 @@ class BusJobUpdateMessage(BusJobAnswerMessage):
     update: dict[str, Any] | None = attrs.field(default=None, validator=_OPTIONAL_DICT)
 
 
+@attrs.frozen(kw_only=True)
 class BusJobUpdateUrgentMessage(BusJobUpdateMessage, BusSystemMessage):
     """News of a job that goes on, in the system lane."""
 
-    __slots__ = ()
     priority: ClassVar[Priority] = Priority.SYSTEM
 
 
