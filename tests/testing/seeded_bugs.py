@@ -21,7 +21,7 @@ from trioworkers._transitions import ACTIVATION, JobState, RequestState, advance
 from trioworkers.bus import Inbox, WorkerBus
 from trioworkers.bus.lane import BATCH, Lane
 from trioworkers.errors import DuplicateWorkerError
-from trioworkers.jobs import block
+from trioworkers.jobs.block import JobContext
 from trioworkers.jobs.credit import Credit
 from trioworkers.jobs.events import Events
 from trioworkers.jobs.group import Asked, JobGroup
@@ -314,13 +314,14 @@ def starved_acknowledgement(put: Put) -> None:
 @bug("J7", budget=100)
 def no_timeout_at_the_asker(put: Put) -> None:
     """The block leaves its deadline to the answerer, who may shield itself."""
-    right = block._cancel_with
+    right = JobContext.__aenter__
 
-    def cancel_with(group: JobGroup, scope: trio.CancelScope) -> None:
-        scope.deadline = float("inf")
-        right(group, scope)
+    async def enter(self: JobContext) -> JobContext:
+        await right(self)
+        self._scope.deadline = float("inf")
+        return self
 
-    put(block, "_cancel_with", cancel_with)
+    put(JobContext, "__aenter__", enter)
 
 
 @bug("J1", "J7", budget=300, system=Groups)
@@ -355,14 +356,12 @@ def silent_failure(put: Put) -> None:
 def block_left_early(put: Put) -> None:
     """A block that was cancelled waits for the decision, and not for the handler to be gone."""
 
-    async def wait_acknowledged(requester: JobRequester, group: JobGroup, grace: float | None) -> list[str]:
-        if group.is_over:
-            return []
+    async def acknowledged(self: JobContext, group: JobGroup) -> list[str]:
         with trio.CancelScope(shield=True):
             await group.wait_decided()
         return []
 
-    put(block, "_wait_acknowledged", wait_acknowledged)
+    put(JobContext, "_acknowledged", acknowledged)
 
 
 @bug("J1", "L6", budget=100, system=Farewells)

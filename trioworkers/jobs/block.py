@@ -98,7 +98,7 @@ class _Block(Generic[E]):
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:
         """Wait for the outcome; when this returns or raises, nothing of the job runs any more."""
         group = self._entered()
         error = exc if exc is not None else await self._outcome(group)  # noqa: ASYNC102 - only without an exception
@@ -116,7 +116,7 @@ class _Block(Generic[E]):
         if error is not None and left_behind:
             error.add_note(f"Left behind, still running after cancel_grace: the handler on {', '.join(map(repr, left_behind))}")
         if error is None or error is exc:
-            return error is None
+            return error is None  # a Cancelled of our own goes no further; what the body has raised, Python raises again
         raise error
 
     async def _outcome(self, group: JobGroup) -> BaseException | None:
