@@ -109,6 +109,14 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "trioworkers", "--version")
 
 
+@nox.session(python=PYTHONS[0], name="bench-redis")
+def bench_redis(session: nox.Session) -> None:
+    """Jobs over Redis beside the reference's, interleaved; then what outages cost. Needs `redis-server`."""
+    session.install(".[redis]", "pipecat-ai==1.14.0", "redis>=8", "trustme")
+    session.run("python", "tests/bench/bench_redis.py", *session.posargs)
+    session.run("python", "tests/bench/outages_redis.py")
+
+
 @nox.session(python=PYTHONS[0])
 def mutation(session: nox.Session) -> None:
     """What share of the mutants of the bus, the jobs, the registry and the workers the tests kill (`-- 400` for a sample)."""
