@@ -102,6 +102,7 @@ class Inbox:
     _handlers: dict[type[BusMessage], Callable[[Any], Any]] = attrs.field(factory=dict)
     _broadcasts: tuple[type[BusMessage], ...] = ()
     unhandled: int = attrs.field(default=0, init=False)
+    _marked: dict[type[BusMessage], tuple[tuple[str, Callable[[Any], Any]], ...]] = attrs.field(factory=dict, init=False)
     observers: Observers = attrs.field(default=NOBODY, init=False)
     routes: Routes = attrs.field(init=False)
     system: Lane[Showing] = attrs.field(init=False)
@@ -160,9 +161,12 @@ class Inbox:
         return True
 
     def _methods_for(self, message: BusMessage) -> tuple[Marked, ...]:
-        return tuple(
-            (f"handles:{cls.__name__}", method, message) for cls, method in self._handlers.items() if isinstance(message, cls)
-        )
+        kind = type(message)
+        marked = self._marked.get(kind)
+        if marked is None:
+            found = [(f"handles:{cls.__name__}", method) for cls, method in self._handlers.items() if issubclass(kind, cls)]
+            marked = self._marked[kind] = tuple(found)
+        return tuple([(label, method, message) for label, method in marked]) if marked else ()
 
     async def perform(self, lane: str, showing: Showing) -> None:
         """Run all that user code wants to see of one arrival, in the lane of that name."""
