@@ -200,18 +200,53 @@ def test_portions() -> None:
     assert list(portions([])) == []
 
 
-async def test_last_words(redis_server: RedisServer, proxy: Proxy, place: Place) -> None:
-    """However many frames somebody has written before it left, all of them arrive before its farewell."""
+@pytest.mark.parametrize("lane", [0, 1])
+async def test_last_words(lane: int, redis_server: RedisServer, proxy: Proxy, place: Place) -> None:
+    """However many frames of whichever lane somebody has written before it left, all of them arrive before its farewell."""
     a = await place.begin(transport(proxy), "a")
     b = await place.begin(transport(redis_server), "b")
     await until(lambda: a.station.present == ["a", "b"])
     await apart(proxy, a)
-    b.station.send("a", *numbered(5 * COUNT + 17))
-    b.station.send("a", *numbered(3 * COUNT, "hi"), lane=0)
+    b.station.send("a", *numbered(5 * COUNT + 17), lane=lane)
+    b.station.send("a", *numbered(2 * COUNT, "other"), lane=1 - lane)
     await b.leave()
     proxy.closed = False
     await until(lambda: a.station.present == ["a"])
-    assert a.station.log[-1] == ("members", ["a"], 8 * COUNT + 17)
+    assert a.station.log[-1] == ("members", ["a"], 7 * COUNT + 17)
+
+
+async def test_idle(redis_server: RedisServer, place: Place) -> None:
+    """A runner with nothing to do costs a beat now and then, and half as many reads."""
+    a = await place.begin(transport(redis_server), "a")
+    await place.begin(transport(redis_server), "b")
+    a.station.send("a", b"1")
+    await until(lambda: a.station.frames and a.station.present == ["a", "b"])
+    before = await calls(redis_server)
+
+    async def many_beats() -> bool:
+        return (await calls(redis_server))["evalsha"] >= before["evalsha"] + 40
+
+    await until(many_beats)
+    after = await calls(redis_server)
+    assert after["xread"] - before["xread"] <= after["evalsha"] - before["evalsha"]
+    assert after["xtrim"] - before["xtrim"] <= 1
+
+
+async def calls(server: RedisServer) -> dict[str, int]:
+    """Return how many times each command was executed."""
+    (info,) = await ask(server, ("INFO", "commandstats"))
+    lines = (line.removeprefix("cmdstat_") for line in info.decode().splitlines() if line.startswith("cmdstat_"))
+    return {line.partition(":")[0]: int(line.partition("calls=")[2].partition(",")[0]) for line in lines}
+
+
+async def test_news_do_not_wait_for_a_read(redis_server: RedisServer, place: Place) -> None:
+    """Who comes and who goes is told at once, however long a read may wait."""
+    a = await place.begin(transport(redis_server, beat=100.0, ttl=300.0), "a")
+    b = await place.begin(transport(redis_server, beat=100.0, ttl=300.0), "b")
+    with trio.fail_after(5):  # a read waits for ten
+        await until(lambda: a.station.present == ["a", "b"])
+        await b.leave()
+        await until(lambda: a.station.present == ["a"])
 
 
 async def apart(proxy: Proxy, life: Life) -> None:
