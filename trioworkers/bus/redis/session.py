@@ -84,7 +84,7 @@ class Session:
             if not self._writing.goodbye:
                 raise
             self.left = True
-        self._roster.stale = True
+        self._roster.stale = True  # a server that has lost its last second may count to the same generation twice
 
     async def serve(self, reading: RedisLine, writing: RedisLine) -> None:
         """Read, write and beat until it has left.
