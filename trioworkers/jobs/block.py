@@ -43,6 +43,11 @@ async def _asking(
         await requester.launch(group, request)
     except JobGroupError as error:
         raise shape(error) from None
+    except Exception as error:
+        if group.job_id in requester.groups:  # one could not be asked, and the others have been told to stop
+            events.discard()
+            _note_left_behind(error, await _wait_acknowledged(requester, group, grace))  # noqa: ASYNC102 - it shields itself
+        raise
     scope = trio.CancelScope(deadline=group.deadline)
     _cancel_with(group, scope)
     own_failure: str | None = None
