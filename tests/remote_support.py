@@ -135,9 +135,10 @@ def check_nothing_left(place: Town) -> None:
         assert statistics.jobs == 0
         assert one.runner.registry.local_workers == one.runner.registry.remote_workers == []
         where = one.bus._where
-        assert not (where._homes or where._heard or where._wanted)
+        assert [*where._homes, *where._heard, *where._wanted] == []
     if not crashed:
-        assert place.server.members == place.server.names == place.server.inboxes == {}
+        server = place.server
+        assert [*server.members, *server.names, *server.inboxes] == []
 
 
 def quiet(*places: Place) -> bool:

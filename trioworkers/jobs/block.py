@@ -35,6 +35,11 @@ def _remainder(scope: trio.CancelScope, error: BaseException | None) -> BaseExce
     return None if swallowed else error
 
 
+def _note_left_behind(error: BaseException, names: list[str]) -> None:
+    if names:
+        error.add_note(f"Left behind, still running after cancel_grace: the handler on {', '.join(map(repr, names))}")
+
+
 class _Block(Generic[E]):
     """What both kinds of block share."""
 
@@ -81,6 +86,11 @@ class _Block(Generic[E]):
             await self._requester.launch(group, self._request)
         except JobGroupError as error:
             raise self._shape_error(error) from None
+        except Exception as error:
+            if group.job_id in self._requester.groups:  # one could not be asked, and the others have been told to stop
+                self._events.discard()
+                _note_left_behind(error, await self._acknowledged(group))  # noqa: ASYNC102 - it shields itself
+            raise
         self._scope = trio.CancelScope(deadline=group.deadline)
         self._scope.__enter__()
         group.when_decided = self._decided
@@ -113,8 +123,8 @@ class _Block(Generic[E]):
             error = self._shape_error(group.group_error())
         elif error is not None and own_failure is not None:
             error.add_note(f"Meanwhile {self._shape_error(group.group_error())}")
-        if error is not None and left_behind:
-            error.add_note(f"Left behind, still running after cancel_grace: the handler on {', '.join(map(repr, left_behind))}")
+        if error is not None:
+            _note_left_behind(error, left_behind)
         if error is None or error is exc:
             return error is None  # a Cancelled of our own goes no further; what the body has raised, Python raises again
         raise error
