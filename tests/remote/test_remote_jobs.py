@@ -33,7 +33,7 @@ class Adder(BaseWorker):
 
 
 async def test_a_job_is_done_elsewhere(autojump_clock: trio.testing.MockClock) -> None:
-    """A job asked for in one runner is done in another."""
+    """N6, U9: a job asked for in one runner is done in another, which it finds by the worker's name."""
     server = Server()
     async with (
         open_runner(Adder("adder"), bus=MemoryBus(server), name="right"),
@@ -45,7 +45,7 @@ async def test_a_job_is_done_elsewhere(autojump_clock: trio.testing.MockClock) -
 
 
 async def test_a_stream_comes_in_order(autojump_clock: trio.testing.MockClock) -> None:
-    """The chunks of a stream come in order, all of them, with credit."""
+    """N1: the chunks of a stream come in order, all of them, with credit."""
     server = Server()
     async with (
         open_runner(Adder("adder"), bus=MemoryBus(server), name="right"),
@@ -57,7 +57,7 @@ async def test_a_stream_comes_in_order(autojump_clock: trio.testing.MockClock) -
 
 
 async def test_cancel(autojump_clock: trio.testing.MockClock) -> None:
-    """A job that takes too long is cancelled there."""
+    """N2: a job that takes too long is cancelled there."""
     server = Server()
     adder = Adder("adder")
     async with (
@@ -71,7 +71,7 @@ async def test_cancel(autojump_clock: trio.testing.MockClock) -> None:
 
 
 async def test_peer_down(autojump_clock: trio.testing.MockClock) -> None:
-    """A runner that crashes is found out, and who waits for it is told."""
+    """N2, U9, U11: a runner that crashes is found out, and who waits for it is told."""
     server = Server()
     bus = MemoryBus(server)
     async with open_runner(bus=MemoryBus(server), name="left") as left, trio.open_nursery() as nursery:
@@ -91,7 +91,7 @@ async def test_peer_down(autojump_clock: trio.testing.MockClock) -> None:
 
 @pytest.mark.parametrize("keep", [True, False])
 async def test_outage(keep: bool, autojump_clock: trio.testing.MockClock) -> None:
-    """An outage of the server is survived, or told."""
+    """N2, N5, U10, U57: an outage of the server is survived, or told."""
     server = Server()
     async with (
         open_runner(Adder("adder"), bus=MemoryBus(server), name="right"),
