@@ -20,7 +20,8 @@ from trioworkers import BaseWorker, WorkerRunner, _transitions
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PROMISES = [f"{letter}{number + 1}" for letter, count in {"L": 6, "J": 7, "B": 5, "R": 2, "C": 1}.items() for number in range(count)]
+COUNTS = {"L": 6, "J": 7, "B": 5, "R": 2, "C": 1, "N": 8}
+PROMISES = [f"{letter}{number + 1}" for letter, count in COUNTS.items() for number in range(count)]
 ASKED_FOR = re.compile(r"\{tests\}`([^`]+)`")
 
 drawing = runpy.run_path(str(DOCS / "_ext" / "drawing.py"))
