@@ -333,6 +333,28 @@ async def test_an_outage_that_is_too_long(redis_server: RedisServer, place: Plac
     assert a.station.losses == 1
 
 
+async def test_an_outage_that_was_short_enough(redis_server: RedisServer, proxy: Proxy, place: Place) -> None:
+    """The limit of an outage counts its seconds, and no others: a connection that was found again in time stays."""
+    a = await place.begin(transport(proxy, outage_limit=1.5), "a")
+    await apart(proxy, a)
+    proxy.closed = False
+    since = trio.current_time()
+    await until(lambda: trio.current_time() - since > 2.0)
+    a.station.send("a", b"1")
+    await until(lambda: a.station.frames == [b"1"])
+    assert (a.error, a.station.losses) == (None, 1)
+
+
+@pytest.mark.parametrize("which", [b":reads", b":writes"])
+async def test_a_closed_link_between_beats(which: bytes, proxy: Proxy, place: Place) -> None:
+    """A link that is closed is noticed at once, however rarely there is a beat."""
+    a = await place.begin(transport(proxy, beat=100.0, ttl=300.0), "a")
+    with trio.fail_after(5):  # a read waits for ten
+        for link in proxy.named(which):
+            link.cut()
+        await until(lambda: a.station.losses and a.station.online)
+
+
 @pytest.mark.parametrize("which", [b":reads", b":writes"])
 @pytest.mark.parametrize("how", ["cut", "swallow"])
 async def test_a_broken_link(which: bytes, how: str, proxy: Proxy, redis_server: RedisServer, place: Place) -> None:
@@ -455,7 +477,7 @@ async def test_claiming(redis_server: RedisServer, place: Place) -> None:
     b = await place.begin(transport(redis_server), "b")
     await a.transport.claim("x")
     for name in ("x", "root"):
-        with pytest.raises(NameTakenError) as caught:
+        with trio.fail_after(PATIENCE), pytest.raises(NameTakenError) as caught:
             await b.transport.claim(name)
         assert (caught.value.name, caught.value.owner) == (name, "a")
     a.transport.release(["x", "never held"])
@@ -498,13 +520,13 @@ async def test_a_silent_owner(redis_server: RedisServer, place: Place) -> None:
     await b.crash()
     await c.crash()
     with trio.fail_after(PATIENCE):
-        await place.begin(transport(redis_server, ttl=1.0), "d", "root", "x")
+        await place.begin(transport(attrs.evolve(redis_server.settings, connect_timeout=0.7), ttl=1.5), "d", "root", "x")
 
 
 async def test_joining_with_a_taken_name(redis_server: RedisServer, place: Place) -> None:
     """Who would join with a name that somebody holds who is alive cannot."""
     await place.begin(transport(redis_server), "a", "root")
-    with pytest.raises(NameTakenError) as caught:
+    with trio.fail_after(PATIENCE), pytest.raises(NameTakenError) as caught:
         await place.begin(transport(redis_server), "b", "y", "root")
     assert (caught.value.name, caught.value.owner) == ("root", "a")
 
@@ -566,7 +588,8 @@ async def test_the_end_of_a_session_ends_claims(redis_server: RedisServer, place
 
     async def claim() -> None:
         with pytest.raises(SessionOver) as caught:
-            await b.transport.claim("x")
+            with trio.fail_after(PATIENCE):
+                await b.transport.claim("x")
         told.append(str(caught.value))
 
     async with trio.open_nursery() as nursery:

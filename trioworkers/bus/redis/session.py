@@ -108,8 +108,6 @@ class Session:
                 nursery.cancel_scope.cancel(reason="left")
         except BaseExceptionGroup as group:
             raised = gravest(group)
-        finally:
-            self.claims.connected(None)
         if isinstance(raised, SessionOver) and self._writing.goodbye:  # we have read of our own leave before its reply was there
             self.left = True
         elif raised is not None:  # not in the `except`, where it would get another context
