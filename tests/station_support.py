@@ -49,12 +49,17 @@ class FakeStation:
         self._waiting.extend(Parcel(receiver, lane, frame) for frame in frames)
         self._filled.set()
 
+    def leave(self) -> None:
+        """Want to leave."""
+        self.leaving.set()
+        self._filled.set()
+
     def acknowledged(self) -> None:
         """Everything that was given has arrived: it is not given again."""
         self._given.clear()
 
     async def wait_outgoing(self) -> None:
-        """Wait for :meth:`send`, or for what has to be given again."""
+        """Wait for :meth:`send`, for :meth:`leave`, or for what has to be given again."""
         await self._filled.wait()
 
     def outgoing(self, limit: int) -> list[Parcel]:
@@ -135,7 +140,7 @@ class Life:
 
     async def leave(self) -> None:
         """Leave, and wait until it has."""
-        self.station.leaving.set()
+        self.station.leave()
         await self.over()
 
     async def over(self) -> None:

@@ -93,7 +93,7 @@ async def test_leaving(redis_server: RedisServer, place: Place) -> None:
 async def test_leaving_at_once(redis_server: RedisServer, place: Place) -> None:
     """Who wants to leave before it has joined joins, and leaves."""
     life = Life(FakeStation("a"), transport(redis_server))
-    life.station.leaving.set()
+    life.station.leave()
     await life.live()
     assert life.error is None
     assert await ask(redis_server, ("ZCARD", KEYS.of("members"))) == [0]
@@ -431,7 +431,7 @@ async def test_leaving_over_a_broken_link(redis_server: RedisServer, proxy: Prox
     await until(lambda: b.station.present == ["a", "b"])
     await apart(proxy, a)
     a.station.send("b", *numbered(10))
-    a.station.leaving.set()
+    a.station.leave()
     proxy.closed = False
     await a.over()
     assert a.error is None
@@ -448,7 +448,7 @@ async def test_a_lost_farewell(deaf: bytes, redis_server: RedisServer, proxy: Pr
     await until(lambda: a.station.present == b.station.present == ["a", "b"])
     for link in proxy.named(deaf):
         link.deaf = True
-    a.station.leaving.set()
+    a.station.leave()
     await until(lambda: b.station.present == ["b"])
     await a.over()
     assert a.error is None

@@ -102,7 +102,6 @@ class Session:
                 nursery.start_soon(self._reading.run, reading)
                 nursery.start_soon(self._go_on_beating, writing)
                 nursery.start_soon(self.claims.run, writing)
-                nursery.start_soon(self._writing.hear_leaving)
                 await self._writing.run(writing)
                 self.left = True
                 nursery.cancel_scope.cancel(reason="left")

@@ -288,7 +288,7 @@ class RemoteBus(WorkerBus):
                 if self._session is not None:
                     await self._session.wait_flushed()
                 if self._session is not None:
-                    self._session.leaving.set()
+                    self._session.leave()
                 await self._over.wait()
             nursery.cancel_scope.cancel(reason="the bus could not be left in time")
 
