@@ -156,11 +156,13 @@ class RedisLine:
 
     async def _wait(self, call: _Call, silence: float) -> None:
         while not call.done.is_set():
-            deadline = max(call.since, self._heard) + silence
-            with trio.move_on_at(deadline):
+            with trio.move_on_at(self._last_sign(call) + silence):
                 await call.done.wait()
-            if not call.done.is_set() and max(call.since, self._heard) + silence <= trio.current_time():
+            if not call.done.is_set() and self._last_sign(call) + silence <= trio.current_time():
                 self.lose(f"the server was silent for {silence:g} s")
+
+    def _last_sign(self, call: _Call) -> float:
+        return max(call.since, self._heard)
 
     async def read(self) -> None:
         """Hand out replies until the line is lost: one of its two tasks."""
