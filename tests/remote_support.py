@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -96,7 +96,7 @@ class Town:
         self.places.append(place)
         return place
 
-    async def open_all(self, **workers: list[BaseWorker]) -> list[Place]:
+    async def open_all(self, **workers: Sequence[BaseWorker]) -> list[Place]:
         """Open some, and wait until all roots are known to all."""
         places = [await self.open(name, *given) for name, given in workers.items()]
         for place in places:
