@@ -217,7 +217,8 @@ class MemoryTransport(Transport):
             async with trio.open_nursery() as nursery:
                 for wait in (station.wait_outgoing, station.leaving.wait):
                     nursery.start_soon(self._first, wait, nursery.cancel_scope)
-            await self._put(station, station.outgoing(BATCH))
+            if parcels := station.outgoing(BATCH):
+                await self._put(station, parcels)
         while parcels := station.outgoing(BATCH):
             await self._put(station, parcels)
         await self._frozen()

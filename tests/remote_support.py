@@ -108,16 +108,17 @@ class Town:
 async def town(**options: Any) -> AsyncIterator[Town]:
     """Some runners; in the end they leave, one after the other, and nothing is left of any."""
     outcome: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        place = Town(Server(), nursery, options)
-        try:
-            yield place
-        except BaseException as error:
-            outcome = error
-            nursery.cancel_scope.cancel()
-        else:
-            for one in place.places:
-                await one.leave()
+    with trio.fail_after(1000):  # rather than wait for ever
+        async with trio.open_nursery() as nursery:
+            place = Town(Server(), nursery, options)
+            try:
+                yield place
+            except BaseException as error:
+                outcome = error
+                nursery.cancel_scope.cancel()
+            else:
+                for one in place.places:
+                    await one.leave()
     if outcome is not None:
         raise outcome
     check_nothing_left(place)
@@ -135,7 +136,8 @@ def check_nothing_left(place: Town) -> None:
         assert statistics.jobs == 0
         assert one.runner.registry.local_workers == one.runner.registry.remote_workers == []
         where = one.bus._where
-        assert [*where._homes, *where._heard, *where._wanted] == []
+        left = {"homes": [*where._homes], "heard": [*where._heard], "wanted": [*where._wanted]}
+        assert not any(left.values()), f"runner {one.name!r} still knows {left}"
     if not crashed:
         server = place.server
         assert [*server.members, *server.names, *server.inboxes] == []

@@ -10,7 +10,7 @@ from remote_support import quiet, town
 from support import Recorder
 from trio.testing import MockClock
 
-from trioworkers import BaseWorker, BusConnectionError, DuplicateWorkerError, WireError, WorkerParams, WorkerStateError, open_runner
+from trioworkers import BaseWorker, BusConnectionError, DuplicateWorkerError, WireError, WorkerRunner, WorkerStateError, open_runner
 
 
 class Stuck(BaseWorker):
@@ -169,8 +169,6 @@ async def test_ended_while_it_connects(autojump_clock: MockClock) -> None:
     server = Server(latency=5)
     worker = Recorder("a")
     async with trio.open_nursery() as nursery:
-        from trioworkers import WorkerRunner  # noqa: PLC0415
-
         runner = WorkerRunner(name="left", bus=MemoryBus(server), handle_sigint=False, handle_sigterm=False)
         await runner.add_workers(worker)
         nursery.start_soon(runner.run)
@@ -199,4 +197,3 @@ async def test_a_claim_outlasts_a_reset(autojump_clock: MockClock) -> None:
         await right.runner.registry.wait_ready("a")
         assert place.server.names["a"] == left.incarnation
         assert await ask(left.runner, "hand") == {"echo": {}}
-        assert WorkerParams().shutdown_timeout > 0

@@ -510,7 +510,7 @@ class RemoteBus(WorkerBus):
         session = self._session
         return RemoteBusStatistics(
             **attrs.asdict(super().statistics(), recurse=False),
-            incarnation=None if session is None else session.incarnation,
+            incarnation=session.incarnation if session is not None and self._joined.is_set() else None,
             connected=self._connected,
             resets=self._resets,
             jobs=len(self._calls),

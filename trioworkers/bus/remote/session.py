@@ -140,6 +140,7 @@ class Session:
     async def wait_outgoing(self) -> None:
         """Wait until there is something to take."""
         while not self._ready:
+            self._bell = trio.Event()  # it may have rung for a peer that is lost by now
             await self._bell.wait()
         await trio.lowlevel.checkpoint_if_cancelled()
 
@@ -153,8 +154,6 @@ class Session:
             frames = peer.link.take(limit - len(parcels))
             parcels += [Parcel(peer.incarnation, frame.lane, self._packed(peer, frame)) for frame in frames]
             self._wake(peer)
-        if not self._ready:
-            self._bell = trio.Event()
         self._flushing.unpark_all()
         return parcels
 

@@ -215,16 +215,20 @@ class Whereabouts:
             self._ways.announce(_readiness(entry, peer.runner))
 
     def _forget(self, peer: Peer, name: str) -> None:
-        if peer.entries.pop(name, None) is None or self._homes.get(name) is not peer:
+        if peer.entries.pop(name, None) is None:
             return
-        del self._homes[name]
+        was_home = self._homes.get(name) is peer
+        if was_home:
+            del self._homes[name]
         if self._roster is not None:
-            self._roster.unregister(name, runner=peer.runner)
+            if was_home:
+                self._roster.unregister(name, runner=peer.runner)
             if self._roster.wants(name):
                 self.wanted(name)
             else:
                 self.unwanted(name)
-        self.free(name)
+        if was_home:
+            self.free(name)
 
 
 def _readiness(entry: WorkerRegistryEntry, runner: str) -> BusMessage:
