@@ -455,7 +455,7 @@ class RemoteBus(WorkerBus):
         if effect is not None:
             effect(peer, message)
             return
-        if not self._calls.admit(message, message.target, peer):
+        if self._is_no_worker_s(message) or not self._calls.admit(message, message.target, peer):
             self._incidents.strangers += 1
             refusal = self._calls.refusal(message, peer)
             if refusal is not None:
@@ -466,6 +466,9 @@ class RemoteBus(WorkerBus):
             message = attrs.evolve(message, deadline=message.deadline + trio.current_time())
         self._arrive(message)
         self._mind_room(peer, message)
+
+    def _is_no_worker_s(self, message: BusMessage) -> bool:
+        return isinstance(message, BusJobRequestMessage) and self._roster is not None and message.target == self._roster.runner_name
 
     def _arrive(self, message: BusMessage) -> None:
         self._arriving = message
