@@ -105,10 +105,10 @@ class Town:
 
 
 @asynccontextmanager
-async def town(**options: Any) -> AsyncIterator[Town]:
+async def town(*, patience: float = 1000.0, **options: Any) -> AsyncIterator[Town]:
     """Some runners; in the end they leave, one after the other, and nothing is left of any."""
     outcome: BaseException | None = None
-    with trio.fail_after(1000):  # rather than wait for ever
+    with trio.fail_after(patience):  # rather than wait for ever
         async with trio.open_nursery() as nursery:
             place = Town(Server(), nursery, options)
             try:

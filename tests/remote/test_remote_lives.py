@@ -112,7 +112,10 @@ async def test_a_full_mailbox_elsewhere(autojump_clock: MockClock) -> None:
     """``send`` to a full mailbox elsewhere waits, is in the statistics, and goes on when there is room."""
     reader = Reader("reader", 1.0)
     async with town(types=TYPES, mailbox_capacity=4) as place:
-        left, right = await place.open_all(left=[], right=[reader])
+        left, right = await place.open_all(left=[Reader("here", 1.0)], right=[reader])
+        for _ in range(7):
+            await left.bus.send(Note(source="left", target="here"))  # at home it waits as it does elsewhere
+        assert trio.current_time() > 1
 
         async def write() -> None:
             for number in range(40):
@@ -196,6 +199,40 @@ async def test_a_send_that_waits_when_its_runner_leaves(autojump_clock: MockCloc
         place.places[1].runner.cancel_nowait("enough")
 
 
+async def test_leaving_while_others_do_not_read(autojump_clock: MockClock) -> None:
+    """A runner that has more to say than goes at one time waits for the others to read, but not for ever, nor for one that is gone."""
+    readers = [Reader("reader"), Reader("other")]
+    async with town(types=TYPES, window=4) as place:
+        left, right, _ = await place.open_all(left=[], right=readers[:1], third=readers[1:])
+        right.way.pause()
+        for number in range(50):
+            for name in ("reader", "other"):
+                left.bus.post(Note(source="left", target=name, text=str(number)))
+        start = trio.current_time()
+        await left.leave()
+        assert 1 < trio.current_time() - start <= TTL + 1
+        await trio.sleep(1)
+        right.way.resume()
+        assert readers[1].read == [str(number) for number in range(50)]
+
+
+async def test_losing_one_s_place_while_leaving(autojump_clock: MockClock) -> None:
+    """A runner that finds out, while it still has something to say, that it is no member any more, is gone."""
+    async with town(types=TYPES, window=4) as place:
+        left, right = await place.open_all(left=[], right=[Reader("reader")])
+        right.way.pause()
+        for _ in range(50):
+            left.bus.post(Note(source="left", target="reader"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(left.leave)
+            await trio.sleep(1)
+            place.server.crash(keep=False)
+            place.server.restart()
+            start = trio.current_time()
+        assert trio.current_time() - start < 1
+        right.way.resume()
+
+
 async def test_statistics(autojump_clock: MockClock) -> None:
     """The statistics say who is there, what has gone to and fro, and what is open."""
     async with town() as place:
@@ -207,7 +244,7 @@ async def test_statistics(autojump_clock: MockClock) -> None:
             assert (here.jobs, there.jobs, here.connected, here.resets) == (1, 1, True, 0)
             assert (here.malformed, here.forged) == (0, 0)
             [peer] = here.peers
-            assert (peer.incarnation, peer.runner, peer.workers) == (right.incarnation, "right", ("hand", "other"))
+            assert (peer.incarnation, peer.runner, sorted(peer.workers)) == (right.incarnation, "right", ["hand", "other"])
             assert here.incarnation == there.peers[0].incarnation
         await trio.sleep(3)
         [link] = [peer.link for peer in left.bus.statistics().peers]

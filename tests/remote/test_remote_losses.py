@@ -71,6 +71,23 @@ async def test_a_group_that_loses_a_member(autojump_clock: MockClock) -> None:
             nursery.cancel_scope.cancel()
 
 
+async def test_only_those_concerned(autojump_clock: MockClock) -> None:
+    """When one runner is lost, jobs with others go on, on both sides."""
+    async with town() as place:
+        left, right, third = await place.open_all(left=[Hand("here", nap(20))], right=[Hand("there", nap(20))], third=[])
+        answers: list[dict[str, Any]] = []
+
+        async def expect_answer(asker: Place, whom: str) -> None:
+            answers.append(await ask(asker.runner, whom))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(expect_answer, left, "there")
+            nursery.start_soon(expect_answer, right, "here")
+            await trio.sleep(1)
+            third.crash()
+        assert answers == [{"slept": 20}] * 2
+
+
 async def test_a_clean_leave_is_no_crash(autojump_clock: MockClock) -> None:
     """When a runner leaves, the others know at once."""
     async with town() as place:

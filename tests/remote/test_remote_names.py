@@ -10,7 +10,16 @@ from remote_support import quiet, town
 from support import Recorder
 from trio.testing import MockClock
 
-from trioworkers import BaseWorker, BusConnectionError, DuplicateWorkerError, WireError, WorkerRunner, WorkerStateError, open_runner
+from trioworkers import (
+    BaseWorker,
+    BusConnectionError,
+    DuplicateWorkerError,
+    WireError,
+    WorkerRegistry,
+    WorkerRunner,
+    WorkerStateError,
+    open_runner,
+)
 
 
 class Stuck(BaseWorker):
@@ -181,8 +190,24 @@ async def test_ended_while_it_connects(autojump_clock: MockClock) -> None:
 async def test_a_root_run_by_hand(autojump_clock: MockClock) -> None:
     """A root that is attached to a bus by hand, outside any runner's time, claims nothing."""
     bus = MemoryBus(Server())
+    worker = Recorder("a")
     await bus.claim("a")
+    await worker.attach(registry=WorkerRegistry("nobody"), bus=bus)
     assert bus._claims == {}
+    await worker.stop()
+    assert "a" not in bus
+
+
+async def test_forgotten_twice(autojump_clock: MockClock) -> None:
+    """What was not subscribed can be forgotten, and nothing happens."""
+    async with town() as place:
+        left = await place.open("left", Recorder("a"))
+        inbox = left.bus._inboxes["a"]
+        await left.runner.end_workers("a")
+        await left.runner.add_workers(Recorder("a"))
+        left.bus.unsubscribe(inbox)
+        assert "a" in left.bus
+        assert place.server.names["a"] == left.incarnation
 
 
 async def test_a_claim_outlasts_a_reset(autojump_clock: MockClock) -> None:

@@ -24,6 +24,7 @@ from trioworkers import (
     BusJobUpdateRequestMessage,
     BusMessage,
     BusWorkerRegistryMessage,
+    BusWorkersWantedMessage,
     WorkerRegistryEntry,
     open_runner,
 )
@@ -163,6 +164,30 @@ async def test_names_that_are_not_ones_own(autojump_clock: MockClock) -> None:
         assert left.runner.registry.remote_workers == ["hand"]
         assert await ask(left.runner, "hand") == {"echo": {}}
         await right.leave()
+
+
+async def test_wanted_twice(autojump_clock: MockClock) -> None:
+    """Whoever says twice that he wants to hear of somebody is told once."""
+    async with town() as place:
+        left, right = await place.open_all(left=[], right=[Recorder("a")])
+        for _ in range(2):
+            say(left, right, BusWorkersWantedMessage(source="left", workers=("a", "b")))
+        await trio.sleep(2)
+        [peer] = right.bus._peers()
+        assert list(peer.wants) == ["a", "b"]
+        assert list(peer.told) == ["a"]
+        say(left, right, BusWorkersWantedMessage(source="left", workers=("a", "b"), wanted=False))
+        await trio.sleep(2)
+
+
+async def test_an_answer_that_nobody_has_asked_for(autojump_clock: MockClock) -> None:
+    """An answer to a job that was never asked for goes to whoever has the name, and is nothing there."""
+    async with town() as place:
+        left, right = await place.open_all(left=[Recorder("asker")], right=[Hand("hand", echo)])
+        before = left.bus.statistics().strangers
+        right.bus.post(BusJobResponseMessage(source="hand", target="asker", job_id="x"))
+        await trio.sleep(1)
+        assert left.bus.statistics().strangers == before + 1
 
 
 async def test_signed(autojump_clock: MockClock) -> None:

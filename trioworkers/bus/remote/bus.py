@@ -276,19 +276,17 @@ class RemoteBus(WorkerBus):
         while True:
             await trio.sleep(self._beat)
             self._where.look_again()
-            if self._session is not None:
-                self._session.tick()
+            self._present.tick()
 
     async def _leave(self) -> None:
         """Say what is left to be said, and go; not for ever, if nobody listens."""
         self._leaving = True
         nursery = self._nursery
         if nursery is not None:
+            session = self._present  # there will not be another
             with trio.CancelScope(shield=True), trio.move_on_after(self._leave_timeout):
-                if self._session is not None:
-                    await self._session.wait_flushed()
-                if self._session is not None:
-                    self._session.leaving.set()
+                await session.wait_flushed()
+                session.leaving.set()
                 await self._over.wait()
             nursery.cancel_scope.cancel(reason="the bus could not be left in time")
 
@@ -405,12 +403,16 @@ class RemoteBus(WorkerBus):
             )
         return body
 
+    @property
+    def _present(self) -> Session:
+        assert self._session is not None  # noqa: S101 - one follows the other without a pause, as long as this runner is on the bus
+        return self._session
+
     def _peers(self) -> list[Peer]:
         return [] if self._session is None else list(self._session.peers.values())
 
     def _tell(self, peer: Peer, message: BusMessage) -> None:
-        if self._session is not None:
-            self._session.push(peer, message.priority, self._codec.dumps(message), None)
+        self._present.push(peer, message.priority, self._codec.dumps(message), None)
 
     def _lacks_room(self, message: BusMessage, target: str) -> Callable[[], Awaitable[None]] | None:
         peer = self._peer_of(message, target)
@@ -430,8 +432,8 @@ class RemoteBus(WorkerBus):
     def line(self, connected: bool, reason: str | None) -> None:
         """The transport is connected, or is not."""
         self._connected = connected
-        if connected and self._session is not None and (tell := self.observers.bus_connected):
-            tell(self._session.incarnation)
+        if connected and (tell := self.observers.bus_connected):
+            tell(self._present.incarnation)
         elif not connected and (tell_of_it := self.observers.bus_disconnected):
             tell_of_it(reason or "")
 
