@@ -215,7 +215,8 @@ class MemoryTransport(Transport):
     async def _write(self, station: Station) -> None:
         while not station.leaving.is_set():
             await station.wait_outgoing()
-            await self._put(station, station.outgoing(BATCH))
+            if parcels := station.outgoing(BATCH):
+                await self._put(station, parcels)
         while parcels := station.outgoing(BATCH):
             await self._put(station, parcels)
         await self._frozen()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -96,7 +96,7 @@ class Town:
         self.places.append(place)
         return place
 
-    async def open_all(self, **workers: list[BaseWorker]) -> list[Place]:
+    async def open_all(self, **workers: Sequence[BaseWorker]) -> list[Place]:
         """Open some, and wait until all roots are known to all."""
         places = [await self.open(name, *given) for name, given in workers.items()]
         for place in places:
@@ -105,19 +105,20 @@ class Town:
 
 
 @asynccontextmanager
-async def town(**options: Any) -> AsyncIterator[Town]:
+async def town(*, patience: float = 1000.0, **options: Any) -> AsyncIterator[Town]:
     """Some runners; in the end they leave, one after the other, and nothing is left of any."""
     outcome: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        place = Town(Server(), nursery, options)
-        try:
-            yield place
-        except BaseException as error:
-            outcome = error
-            nursery.cancel_scope.cancel()
-        else:
-            for one in place.places:
-                await one.leave()
+    with trio.fail_after(patience):  # rather than wait for ever
+        async with trio.open_nursery() as nursery:
+            place = Town(Server(), nursery, options)
+            try:
+                yield place
+            except BaseException as error:
+                outcome = error
+                nursery.cancel_scope.cancel()
+            else:
+                for one in place.places:
+                    await one.leave()
     if outcome is not None:
         raise outcome
     check_nothing_left(place)
@@ -135,7 +136,8 @@ def check_nothing_left(place: Town) -> None:
         assert statistics.jobs == 0
         assert one.runner.registry.local_workers == one.runner.registry.remote_workers == []
         where = one.bus._where
-        assert [*where._homes, *where._heard, *where._wanted] == []
+        left = {"homes": [*where._homes], "heard": [*where._heard], "wanted": [*where._wanted]}
+        assert not any(left.values()), f"runner {one.name!r} still knows {left}"
     if not crashed:
         server = place.server
         assert [*server.members, *server.names, *server.inboxes] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -270,7 +271,7 @@ async def test_times_that_are_left(autojump_clock: MockClock) -> None:
     async def look(hand: Hand, message: BusJobRequestMessage) -> None:
         seen.append(message)
 
-    async with town() as place:
+    async with town(patience=math.inf) as place:
         right, left = await place.open_all(right=[Hand("hand", look)], left=[])
         start = trio.current_time()
         with left.bus.tap() as posted:

@@ -50,6 +50,8 @@ async def open_runner(
 
     Raises:
         BaseExceptionGroup: What workers died of, flat. The body's own exception comes out as it is if no worker died.
+        BusConnectionError: The bus cannot be reached: nothing was started.
+        DuplicateWorkerError: A name is taken, here or by another runner on the bus.
     """
     runner = WorkerRunner(
         name=name,
@@ -63,7 +65,12 @@ async def open_runner(
     try:
         await runner.add_workers(*workers)
         async with trio.open_nursery() as nursery:
-            await nursery.start(partial(runner.run, auto_end=False))
+            try:
+                await nursery.start(partial(runner.run, auto_end=False))
+            except Exception as error:
+                if not isinstance(error, ExceptionGroup):  # it is not workers that have failed, but the bus: nothing was started
+                    body.left_with(error)
+                raise
             try:
                 yield runner
             except BaseException as error:

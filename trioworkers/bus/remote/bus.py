@@ -276,19 +276,17 @@ class RemoteBus(WorkerBus):
         while True:
             await trio.sleep(self._beat)
             self._where.look_again()
-            if self._session is not None:
-                self._session.tick()
+            self._present.tick()
 
     async def _leave(self) -> None:
         """Say what is left to be said, and go; not for ever, if nobody listens."""
         self._leaving = True
         nursery = self._nursery
         if nursery is not None:
+            session = self._present  # there will not be another
             with trio.CancelScope(shield=True), trio.move_on_after(self._leave_timeout):
-                if self._session is not None:
-                    await self._session.wait_flushed()
-                if self._session is not None:
-                    self._session.leave()
+                await session.wait_flushed()
+                session.leave()
                 await self._over.wait()
             nursery.cancel_scope.cancel(reason="the bus could not be left in time")
 
@@ -405,12 +403,16 @@ class RemoteBus(WorkerBus):
             )
         return body
 
+    @property
+    def _present(self) -> Session:
+        assert self._session is not None  # noqa: S101 - one follows the other without a pause, as long as this runner is on the bus
+        return self._session
+
     def _peers(self) -> list[Peer]:
         return [] if self._session is None else list(self._session.peers.values())
 
     def _tell(self, peer: Peer, message: BusMessage) -> None:
-        if self._session is not None:
-            self._session.push(peer, message.priority, self._codec.dumps(message), None)
+        self._present.push(peer, message.priority, self._codec.dumps(message), None)
 
     def _lacks_room(self, message: BusMessage, target: str) -> Callable[[], Awaitable[None]] | None:
         peer = self._peer_of(message, target)
@@ -430,8 +432,8 @@ class RemoteBus(WorkerBus):
     def line(self, connected: bool, reason: str | None) -> None:
         """The transport is connected, or is not."""
         self._connected = connected
-        if connected and self._session is not None and (tell := self.observers.bus_connected):
-            tell(self._session.incarnation)
+        if connected and (tell := self.observers.bus_connected):
+            tell(self._present.incarnation)
         elif not connected and (tell_of_it := self.observers.bus_disconnected):
             tell_of_it(reason or "")
 
@@ -455,7 +457,7 @@ class RemoteBus(WorkerBus):
         if effect is not None:
             effect(peer, message)
             return
-        if not self._calls.admit(message, message.target, peer):
+        if self._is_no_worker_s(message) or not self._calls.admit(message, message.target, peer):
             self._incidents.strangers += 1
             refusal = self._calls.refusal(message, peer)
             if refusal is not None:
@@ -466,6 +468,9 @@ class RemoteBus(WorkerBus):
             message = attrs.evolve(message, deadline=message.deadline + trio.current_time())
         self._arrive(message)
         self._mind_room(peer, message)
+
+    def _is_no_worker_s(self, message: BusMessage) -> bool:
+        return isinstance(message, BusJobRequestMessage) and self._roster is not None and message.target == self._roster.runner_name
 
     def _arrive(self, message: BusMessage) -> None:
         self._arriving = message
@@ -510,7 +515,7 @@ class RemoteBus(WorkerBus):
         session = self._session
         return RemoteBusStatistics(
             **attrs.asdict(super().statistics(), recurse=False),
-            incarnation=None if session is None else session.incarnation,
+            incarnation=session.incarnation if session is not None and self._joined.is_set() else None,
             connected=self._connected,
             resets=self._resets,
             jobs=len(self._calls),

@@ -116,7 +116,9 @@ class Calls:
         if not isinstance(message, BusJobRequestMessage) or job_id is None or message.target is None:
             return None
         call = self._accepted.get((job_id, message.target))
-        if call is not None and call.peer is peer and call.asker == message.source:
+        if call is None:
+            return message.bounce(f"{message.target!r} is no worker, and does no jobs")
+        if call.peer is peer and call.asker == message.source:
             return None  # it is the same one again, and will be answered once
         return message.bounce(f"worker {message.target!r} has a job {job_id!r} of somebody else")
 

@@ -145,6 +145,7 @@ class Session:
     async def wait_outgoing(self) -> None:
         """Wait until there is something to take, or it is to leave."""
         while not (self._ready or self.leaving.is_set()):
+            self._bell = trio.Event()  # it may have rung for a peer that is lost by now
             await self._bell.wait()
         await trio.lowlevel.checkpoint_if_cancelled()
 
@@ -158,8 +159,6 @@ class Session:
             frames = peer.link.take(limit - len(parcels))
             parcels += [Parcel(peer.incarnation, frame.lane, self._packed(peer, frame)) for frame in frames]
             self._wake(peer)
-        if not self._ready:
-            self._bell = trio.Event()
         self._flushing.unpark_all()
         return parcels
 

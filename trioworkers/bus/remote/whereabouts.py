@@ -124,11 +124,10 @@ class Whereabouts:
 
     def joined(self, peer: Peer) -> None:
         """Another runner is there: tell it who is here, and whom this one wants to hear of."""
-        if self._roster is not None:
-            entries = [self._roster.get(name) for name in self._roster.local_workers]
-            self._tell(peer, [entry for entry in entries if entry is not None and entry.parent is None])
-            if self._wanted:
-                self._ask(peer, list(self._wanted))
+        entries = [self._here.get(name) for name in self._here.local_workers]
+        self._tell(peer, [entry for entry in entries if entry is not None and entry.parent is None])
+        if self._wanted:
+            self._ask(peer, list(self._wanted))
 
     def lost(self, peer: Peer) -> None:
         """It is gone, and all its workers."""
@@ -143,13 +142,13 @@ class Whereabouts:
     def taken(self, name: str) -> None:
         """A worker of this name is going to be here: whoever has it elsewhere is hidden by that."""
         peer = self._homes.get(name)
-        if peer is not None and name in peer.entries and self._roster is not None:
+        if peer is not None and name in peer.entries:
             del self._homes[name]
-            self._roster.unregister(name, runner=peer.runner)
+            self._here.unregister(name, runner=peer.runner)
 
     def told(self, peer: Peer, message: BusWorkerRegistryMessage) -> None:
         """It tells of workers that are there, or are not what they were; the first time, what its runner is called, too."""
-        if self._roster is None or message.runner == self._roster.runner_name:
+        if message.runner == self._runner:
             return
         if peer.runner is None:
             peer.runner = message.runner
@@ -166,7 +165,7 @@ class Whereabouts:
     def told_wanted(self, peer: Peer, message: BusWorkersWantedMessage) -> None:
         """It tells of whom it wants to hear, or does no more."""
         for name in message.workers:
-            entry = self._roster.get(name) if self._roster is not None and self._ways.is_here(name) else None
+            entry = self._here.get(name) if self._ways.is_here(name) else None
             if not message.wanted:
                 peer.wants.pop(name, None)
             elif name not in peer.wants:
@@ -188,15 +187,19 @@ class Whereabouts:
         """Some time has passed: whoever still waits for one that was here may have one elsewhere. Most do not: it was their child."""
         freed, self._freed = self._freed, {}
         for name in freed:
-            if self._roster is not None and self._roster.wants(name):
+            if self._here.wants(name):
                 self.wanted(name)
 
     # -- inside ------------------------------------------------------------------------------------------------------------
 
     @property
+    def _here(self) -> Roster:
+        assert self._roster is not None  # noqa: S101 - there is one as long as there are peers
+        return self._roster
+
+    @property
     def _runner(self) -> str:
-        assert self._roster is not None  # noqa: S101 - only a registry that is shared says something
-        return self._roster.runner_name
+        return self._here.runner_name
 
     def _tell(self, peer: Peer, entries: list[WorkerRegistryEntry]) -> None:
         peer.told |= dict.fromkeys(entry.name for entry in entries)
@@ -207,24 +210,26 @@ class Whereabouts:
 
     def _show(self, peer: Peer, entry: WorkerRegistryEntry) -> None:
         name = entry.name
-        if self._roster is None or peer.runner is None or self._ways.is_here(name) or self._homes.get(name, peer) is not peer:
+        if peer.runner is None or self._ways.is_here(name) or self._homes.get(name, peer) is not peer:
             return
         self._homes[name] = peer
         self._heard.pop(name, None)
-        if self._roster.register(entry, runner=peer.runner) and entry.parent is None:
+        if self._here.register(entry, runner=peer.runner) and entry.parent is None:
             self._ways.announce(_readiness(entry, peer.runner))
 
     def _forget(self, peer: Peer, name: str) -> None:
-        if peer.entries.pop(name, None) is None or self._homes.get(name) is not peer:
+        if peer.entries.pop(name, None) is None:
             return
-        del self._homes[name]
-        if self._roster is not None:
-            self._roster.unregister(name, runner=peer.runner)
-            if self._roster.wants(name):
-                self.wanted(name)
-            else:
-                self.unwanted(name)
-        self.free(name)
+        was_home = self._homes.get(name) is peer
+        if was_home:
+            del self._homes[name]
+            self._here.unregister(name, runner=peer.runner)
+        if self._here.wants(name):
+            self.wanted(name)
+        else:
+            self.unwanted(name)
+        if was_home:
+            self.free(name)
 
 
 def _readiness(entry: WorkerRegistryEntry, runner: str) -> BusMessage:
