@@ -130,6 +130,12 @@ async def numbers_of(runner: WorkerRunner, to: int, *, meanwhile: Any = None) ->
     return seen
 
 
+def cut_off(folder: Path, size: int) -> None:
+    """Take so many bytes from the end of the server's journal."""
+    (journal,) = folder.rglob("*.aof")
+    os.truncate(journal, journal.stat().st_size - size)
+
+
 # -- what goes over the wire ---------------------------------------------------------------------------------------------
 
 
@@ -158,8 +164,7 @@ async def test_what_the_server_has_lost_is_sent_again(tmp_path: Path) -> None:
 
         async def crash() -> None:
             await server.kill()
-            (journal,) = tmp_path.rglob("*.aof")
-            os.truncate(journal, journal.stat().st_size - 5000)
+            cut_off(tmp_path, 5000)
             await server.start()
 
         with trio.fail_after(PATIENCE):
@@ -252,7 +257,7 @@ async def test_a_process_that_stood_still(redis_server: RedisServer) -> None:
 
 
 async def test_a_name_is_taken_on_the_whole_bus(redis_server: RedisServer) -> None:
-    """N4: a root's name, and a runner's, belong to one runner; who is refused them is told whose they are."""
+    """N4, U56: a root's name, and a runner's, belong to one runner; who is refused them is told whose they are."""
     async with open_runner(Stock(), bus=bus(redis_server.settings), name="cellar") as cellar:
         twin = WorkerRunner(name="cellar", bus=bus(redis_server.settings))
         with pytest.raises(DuplicateWorkerError, match="'cellar'"):
