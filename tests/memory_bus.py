@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import attrs
 import trio
 
+from trioworkers import BusMessage
 from trioworkers.bus.remote import NameTakenError, Parcel, RemoteBus, SessionOver, Station, Transport
 from trioworkers.errors import BusConnectionError
 from trioworkers.wire.packed import PackedCodec
@@ -16,6 +18,7 @@ from trioworkers.wire.packed import PackedCodec
 BEAT = 1.0
 TTL = 5.0
 OUTAGE = 30.0
+BATCH = 256
 
 
 class LineLostError(Exception):
@@ -62,7 +65,7 @@ class Server:
         self.is_up = True
         self.tell()
 
-    def join(self, incarnation: str, names: Sequence[str], replaces: str | None) -> None:
+    def join(self, incarnation: str, names: Collection[str], replaces: str | None) -> None:
         """Make it a member, with these names, or not at all."""
         if replaces is not None:
             self.remove(replaces)
@@ -93,11 +96,15 @@ class Server:
             raise SessionOver("the server has lost what it knew")
         if incarnation not in self.members:
             raise SessionOver("it was taken for dead")
+        self.sweep(incarnation)
+
+    def sweep(self, *alive: str) -> None:
+        """Who has been silent for too long is no member any more; whoever comes by, does this."""
         now = trio.current_time()
         if now - self.swept > TTL / 2:  # nobody has looked for a while: it was the server that was away
             self.members |= dict.fromkeys(self.members, now)
         self.swept = now
-        self.members[incarnation] = now
+        self.members |= dict.fromkeys(alive, now)
         for other in [other for other, last in self.members.items() if now - last > TTL]:
             self.remove(other)
 
@@ -130,109 +137,116 @@ class MemoryTransport(Transport):
     server: Server
     is_cut: bool = False
     is_paused: bool = False
-    _session: Station | None = None
-    _over: SessionOver | None = None
+    _station: Station | None = None
     _epoch: int = 0
-    _connected: trio.Event = attrs.field(factory=trio.Event)
+    _online: bool = False
+    _released: dict[str, None] = attrs.field(factory=dict)
     _changed: trio.Event = attrs.field(factory=trio.Event)
 
     async def run(self, station: Station, *, replaces: str | None, task_status: trio.TaskStatus[None]) -> None:
         """Be a member."""
-        self._check()
-        await trio.sleep(self.server.latency)
-        self._check()
-        self.server.join(station.incarnation, list(station.claims), replaces)
-        self._session, self._epoch = station, self.server.epoch
+        await self._join(station, replaces)
+        self._station, self._epoch, self._online = station, self.server.epoch, True
         try:
-            while not await self._connection(station, task_status):
-                task_status = trio.TASK_STATUS_IGNORED
-                self._connected = trio.Event()
-                station.disconnected("the line is cut")
+            station.members(tuple(self.server.members))
+            station.connected()
+            task_status.started()
+            while not await self._serve(station):
+                self._online = False
+                station.disconnected("the line is lost")
                 await self._reconnect(station)
+                station.connected()
         finally:
-            self._session = None
+            self._station, self._online = None, False
+
+    async def _join(self, station: Station, replaces: str | None) -> None:
+        seen: dict[str, float] = {}
+        while True:
+            await self._frozen()
+            await trio.sleep(self.server.latency)
+            if self.is_cut or not self.server.is_up:
+                raise BusConnectionError("the server cannot be reached")
+            try:
+                self.server.join(station.incarnation, station.claims, replaces)
+            except NameTakenError as error:
+                if seen.setdefault(error.owner, self._last_beat(error.owner)) != self._last_beat(error.owner):
+                    raise
+                await trio.sleep(BEAT / 2)
+                self.server.sweep()
+            else:
+                return
+
+    def _last_beat(self, incarnation: str) -> float:
+        return self.server.members.get(incarnation, -1.0)
 
     async def _reconnect(self, station: Station) -> None:
         lost = trio.current_time()
         while self.is_cut or not self.server.is_up:
-            await trio.sleep(0.1)
+            await trio.sleep(BEAT / 10)
             if trio.current_time() - lost > OUTAGE:
                 raise SessionOver(f"the server could not be reached for {OUTAGE:g} s")
+        await self._frozen()
         self.server.beat(station.incarnation, self._epoch)
+        self._online = True
+        released, self._released = self._released, {}
+        self.release(list(released))
 
-    async def _connection(self, station: Station, task_status: trio.TaskStatus[None]) -> bool:
-        """Return whether it has left in order."""
-        station.members(tuple(self.server.members))
-        station.connected()
-        self._connected.set()
-        task_status.started()
-        outcome: BaseException | None = None
-        left = False
+    async def _serve(self, station: Station) -> bool:
+        """Use the line until it is lost; return whether the station has left in order."""
+        ends: list[BaseException | None] = []
         async with trio.open_nursery() as nursery:
-            try:
-                for task in (self._read, self._write, self._beat):
-                    nursery.start_soon(self._until_lost, task, station, nursery.cancel_scope)
-                await station.leaving.wait()
-                nursery.cancel_scope.shield = True
-                await self._flush(station)
-                left = True
-            except LineLostError:
-                pass
-            except SessionOver as error:
-                outcome = error
-            nursery.cancel_scope.cancel()
-        if self._over is not None:
-            over, self._over = self._over, None
-            raise over
-        if outcome is not None:
-            raise outcome
-        return left
 
-    async def _until_lost(self, task: Callable[[Station], Awaitable[None]], station: Station, scope: trio.CancelScope) -> None:
-        try:
-            await task(station)
-        except LineLostError:
-            scope.cancel()
-        except SessionOver as error:
-            self._over = error
-            scope.cancel()
+            async def part(work: Callable[[Station], Awaitable[None]]) -> None:
+                end: BaseException | None = None
+                try:
+                    await work(station)
+                except (LineLostError, SessionOver) as error:
+                    end = error
+                ends.append(end)
+                nursery.cancel_scope.cancel()
 
-    async def _flush(self, station: Station) -> None:
-        while parcels := station.outgoing(256):
+            for work in (self._read, self._beat, self._write):
+                nursery.start_soon(part, work)
+        for end in ends:
+            if isinstance(end, SessionOver):
+                raise end
+        return None in ends
+
+    async def _write(self, station: Station) -> None:
+        while not station.leaving.is_set():
+            await station.wait_outgoing()
+            await self._put(station, station.outgoing(BATCH))
+        while parcels := station.outgoing(BATCH):
             await self._put(station, parcels)
+        await self._frozen()
         self._check()
         self.server.remove(station.incarnation)
 
-    async def _write(self, station: Station) -> None:
-        while True:
-            await station.wait_outgoing()
-            await self._awake()
-            await self._put(station, station.outgoing(256))
-
-    async def _put(self, station: Station, parcels: list[Parcel]) -> None:
+    async def _put(self, station: Station, parcels: Sequence[Parcel]) -> None:
+        await self._frozen()
         await trio.sleep(self.server.latency)
         self._check()
-        for parcel in parcels:
-            if not self.server.write(parcel):
-                station.unreachable(parcel.receiver)
+        lost = [parcel.receiver for parcel in parcels if not self.server.write(parcel)]
+        await trio.sleep(self.server.latency)
+        self._check()  # what was written and not answered will be written again
+        for receiver in dict.fromkeys(lost):
+            station.unreachable(receiver)
 
     async def _read(self, station: Station) -> None:
         present: tuple[str, ...] = ()
         while True:
-            await self._awake()
+            await self._frozen()
             news = self.server.news
             self._check()
             now = tuple(self.server.members)
-            inboxes = self.server.inboxes.get(station.incarnation)
-            frames = [queue.popleft() for queue in inboxes or () for _ in range(len(queue))]
+            frames = [queue.popleft() for queue in self.server.inboxes.get(station.incarnation, ()) for _ in range(len(queue))]
             if frames:
                 await trio.sleep(self.server.latency)
             for frame in frames:
                 station.arrived(frame)
-            if now != present:
+            if now != present and station.incarnation in now:
                 present = now
-                if station.incarnation in now:
-                    station.members(now)
+                station.members(now)
             if not frames:
                 await news.wait()
 
@@ -241,46 +255,47 @@ class MemoryTransport(Transport):
             self._check()
             self.server.beat(station.incarnation, self._epoch)
             await trio.sleep(BEAT)
-            await self._awake()
+            await self._frozen()
 
-    async def _awake(self) -> None:
+    async def _frozen(self) -> None:
         while self.is_paused:
             await self._changed.wait()
 
     def _check(self) -> None:
         if self.is_cut or not self.server.is_up:
-            if self._session is None:
-                raise BusConnectionError("the server cannot be reached")
             raise LineLostError
+
+    # -- names -------------------------------------------------------------------------------------------------------------
 
     async def claim(self, name: str) -> None:
         """Hold a name."""
-        session = self._session
+        station = self._station
         await trio.lowlevel.checkpoint()
+        heard: float | None = None
         while True:
-            if session is None or self._session is not session:
+            if station is None or self._station is not station:
                 raise SessionOver("another incarnation")
-            try:
-                self._check()
-                break
-            except LineLostError:
-                await trio.sleep(0.1)
-        while True:
-            try:
-                self.server.check(name, session.incarnation)
-                break
-            except NameTakenError as error:
-                last = self.server.members.get(error.owner)
-                await trio.sleep(BEAT)
-                if self.server.members.get(error.owner) not in (last, None):
-                    raise
-        self.server.names[name] = session.incarnation
+            if self._online and not (self.is_cut or self.is_paused):
+                self._released.pop(name, None)
+                try:
+                    self.server.check(name, station.incarnation)
+                except NameTakenError as error:
+                    last = self.server.members[error.owner]
+                    if heard is not None and last > heard:
+                        raise
+                    heard = last
+                else:
+                    self.server.names[name] = station.incarnation
+                    return
+            await trio.sleep(BEAT)
 
     def release(self, names: Sequence[str]) -> None:
-        """Give names back."""
-        session = self._session
+        """Give names back, as soon as there is a line."""
+        station = self._station
         for name in names:
-            if session is not None and name not in session.claims and self.server.names.get(name) == session.incarnation:
+            if not self._online:
+                self._released[name] = None
+            elif station is not None and name not in station.claims and self.server.names.get(name) == station.incarnation:
                 del self.server.names[name]
 
     # -- faults ------------------------------------------------------------------------------------------------------------
@@ -295,7 +310,7 @@ class MemoryTransport(Transport):
         self.is_cut = False
 
     def pause(self) -> None:
-        """The process does nothing."""
+        """The process does nothing on its lines."""
         self.is_paused = True
 
     def resume(self) -> None:
@@ -308,9 +323,9 @@ class MemoryTransport(Transport):
 class MemoryBus(RemoteBus):
     """A bus over a :class:`MemoryTransport`."""
 
-    def __init__(self, server: Server, **options: object) -> None:
+    def __init__(self, server: Server, *, types: dict[str, type[BusMessage]] | None = None, **options: Any) -> None:
         self.way = MemoryTransport(server)
-        super().__init__(self.way, PackedCodec(), **options)  # type: ignore[arg-type]
+        super().__init__(self.way, PackedCodec(types), **options)
 
 
 @contextmanager

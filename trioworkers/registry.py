@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NoReturn
 
 import attrs
@@ -82,6 +82,10 @@ class WorkerRegistry:
         """Whether a worker of that name is ready."""
         return name in self._local or any(name in workers for workers in self._remote.values())
 
+    def has(self, names: Iterable[str]) -> bool:
+        """Whether workers of all these names are ready."""
+        return all(name in self for name in names)
+
     def register(self, entry: WorkerRegistryEntry, *, runner: str | None = None) -> bool:
         """Add a worker, or replace its entry; watchers hear of a new one.
 
@@ -98,10 +102,8 @@ class WorkerRegistry:
         runner = runner or self.runner_name
         workers = self._workers_of(runner)
         new = entry.name not in workers
-        if new and entry.name in self:
-            raise DuplicateWorkerError(
-                f"the name {entry.name!r} is taken by a worker of runner {self._runner_of(entry.name)!r}: choose another"
-            )
+        if new:
+            self._take(entry.name, runner)
         if entry.started_at is None:
             entry = attrs.evolve(entry, started_at=self._clock())
         workers[entry.name] = entry
@@ -230,6 +232,12 @@ class WorkerRegistry:
         if tell := self._observers.watch_fired:
             tell(watch.watcher, data.worker_name, True)  # noqa: FBT003 - a hook is called by position
         watch.ready(data)
+
+    def _take(self, name: str, runner: str) -> None:
+        if self._directory is not None and runner == self.runner_name:
+            self._directory.taken(name)
+        if name in self:
+            raise DuplicateWorkerError(f"the name {name!r} is taken by a worker of runner {self._runner_of(name)!r}: choose another")
 
     def _runner_of(self, name: str) -> str:
         return next((runner for runner, workers in self._remote.items() if name in workers), self.runner_name)

@@ -1,7 +1,8 @@
 """Jobs from process to process over Redis, beside the reference's, interleaved: ``python tests/bench/bench_redis.py``.
 
-One server, two processes each (one asks, one answers), and in the last scenario four more that do nothing. Rounds alternate, and the order
-is turned round each time; what is compared is the median of the rounds. Needs ``redis-server``, and pipecat-ai[redis] in this environment.
+One server, two processes each (one asks, one answers), and in the last scenarios four more that do nothing. Rounds alternate, and the
+order is turned round each time; what is compared is the median of the rounds. Needs ``redis-server``, and pipecat-ai and redis in this
+environment: ``nox -s bench-redis`` has them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Process:
 
     def __init__(self, side: str, role: str) -> None:
         command = [sys.executable, str(HERE / f"redis_{side}.py"), URL, role]
-        self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
+        self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._line() == "ready"
 
     def _line(self) -> str:
@@ -76,7 +77,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         command = ["redis-server", "--port", PORT, "--save", "", "--dir", folder]  # the first of them in the path
-        server = stack.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL))  # noqa: S603 - as above
+        server = stack.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL))
         stack.callback(server.kill)
         for side in SIDES:
             stack.callback(Process(side, "answer").close)
@@ -98,12 +99,10 @@ def main() -> None:
 
 def show(report: dict[str, dict[str, dict[str, float]]]) -> None:
     """Print a table."""
-    print(
-        f"{'':36}" + "".join(f"{side + ' ' + what:>16}" for what in ("trips/s", "p50 us", "p99 us", "cpu us") for side in SIDES),
-        "  ratio",
-    )
+    columns = [(side, what) for what in ("trips/s", "p50 us", "p99 us", "cpu us") for side in SIDES]
+    print(f"{'':36}{''.join(f'{side} {what}'.rjust(16) for side, what in columns)}   ratio")
     for scenario, sides in report.items():
-        cells = "".join(f"{sides[side][what]:16.0f}" for what in ("trips/s", "p50 us", "p99 us", "cpu us") for side in SIDES)
+        cells = "".join(f"{sides[side][what]:16.0f}" for side, what in columns)
         print(f"{scenario:36}{cells} {sides['ours']['trips/s'] / sides['theirs']['trips/s']:6.2f}x")
 
 

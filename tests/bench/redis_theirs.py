@@ -12,11 +12,11 @@ from loguru import logger
 
 logger.remove()
 
-from pipecat.bus.network.redis import RedisBus  # noqa: E402 - its logger had to go first
-from pipecat.pipeline.job_decorator import job  # noqa: E402
-from pipecat.workers.base_worker import BaseWorker  # noqa: E402
-from pipecat.workers.runner import WorkerRunner  # noqa: E402
-from redis.asyncio import Redis  # noqa: E402
+from pipecat.bus.network.redis import RedisBus
+from pipecat.pipeline.job_decorator import job
+from pipecat.workers.base_worker import BaseWorker
+from pipecat.workers.runner import WorkerRunner
+from redis.asyncio import Redis
 
 PAYLOAD = {"text": "x" * 50, "number": 1.5, "list": [1, 2, 3], "flag": True}
 
@@ -55,10 +55,10 @@ async def main(url, role):
     await runner.add_workers(worker)
     running = asyncio.create_task(runner.run(auto_end=False))
     await asyncio.sleep(1)
-    print("ready", flush=True)  # noqa: T201 - that is how it talks
+    print("ready", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         at_once, times = map(int, line.split())
-        print(json.dumps(await measure(worker, at_once, times)), flush=True)  # noqa: T201 - as above
+        print(json.dumps(await measure(worker, at_once, times)), flush=True)
     await runner.cancel()
     await running
 

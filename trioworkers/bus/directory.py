@@ -13,6 +13,10 @@ from ..types import WorkerRegistryEntry
 class Directory(Protocol):
     """Told what others may want to know. Every method is sync, and called at the moment of the change."""
 
+    def taken(self, name: str) -> None:
+        """A worker of this runner is going to be registered: a name that is taken here is nobody else's, seen from here."""
+        ...
+
     def changed(self, entry: WorkerRegistryEntry) -> None:
         """A worker of this runner is ready, or its entry is another."""
         ...

@@ -8,7 +8,8 @@ cattrs, as in :class:`~trioworkers.wire.Codec`, and then through MessagePack.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, final
+from functools import partial
+from typing import Any, Final, final
 
 import attrs
 import msgspec
@@ -16,7 +17,10 @@ import msgspec
 from .._leaves import describe
 from ..errors import WireError
 from ..messages import BusMessage
-from .codec import BUILT_IN, Codec, check_plain
+from .codec import BUILT_IN, Codec, check_plain, is_plain
+
+_LONGEST: Final = 255
+"""So many bytes a tag may have: their number is one byte."""
 
 
 @final
@@ -39,13 +43,16 @@ class PackedCodec(Codec):
         super().__init__(types)
         self._encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
         self._decoders: dict[bytes, Callable[[bytes], Any]] = {}
-        self._free: dict[type[BusMessage], tuple[str, ...]] = {}
+        self._free: dict[type[BusMessage], tuple[tuple[str, ...], tuple[str, ...]]] = {}
         for tag, cls in self._classes.items():
+            name = tag.encode("utf-8", "surrogatepass")
+            if len(name) > _LONGEST:
+                raise ValueError(f"the tag {tag!r} is too long: it may have {_LONGEST} bytes")
             if BUILT_IN.get(tag) is cls:
-                self._decoders[tag.encode()] = msgspec.msgpack.Decoder(cls).decode
-                self._free[cls] = tuple(field.name for field in attrs.fields(cls) if "dict" in str(field.type))
+                self._free[cls] = _fields(cls, "dict"), _fields(cls, "int", "float")
+                self._decoders[name] = self._decoding(cls)
             else:
-                self._decoders[tag.encode()] = self._structuring(cls)
+                self._decoders[name] = self._structuring(cls)
 
     def dumps(self, message: BusMessage) -> bytes:
         """Return the message as bytes.
@@ -61,7 +68,7 @@ class PackedCodec(Codec):
             body = self._encode(self._checked(cls, message))
         except Exception as error:
             raise WireError(f"{cls.__name__} cannot be sent: {describe(error)}") from error
-        name = tag.encode()
+        name = tag.encode("utf-8", "surrogatepass")
         return b"%c%s%s" % (len(name), name, body)
 
     def loads(self, data: bytes) -> BusMessage:
@@ -79,18 +86,49 @@ class PackedCodec(Codec):
         return message
 
     def _checked(self, cls: type[BusMessage], message: BusMessage) -> object:
-        free = self._free.get(cls)
-        if free is None:
-            fields = self._converter.unstructure(message)
-            check_plain(fields)
-            return fields
+        if cls in self._free:
+            self._check(cls, message)
+            return message
+        fields = self._converter.unstructure(message)
+        check_plain(fields)
+        return fields
+
+    def _check(self, cls: type[BusMessage], message: BusMessage) -> None:
+        """Refuse what the type of a field lets through, but JSON would not."""
+        free, numbers = self._free[cls]
         for name in free:
             value = getattr(message, name)
-            if value:
+            if value and not is_plain((value,)):
                 check_plain(value, name)
-        return message
+        for name in numbers:
+            number = getattr(message, name)
+            if number is not None and (type(number) not in (int, float) or number != number):  # noqa: PLR0124 - so NaN is known
+                raise TypeError(f"{name} is {number!r}: only a number can be sent")
+
+    def _decoding(self, cls: type[BusMessage]) -> Callable[[bytes], BusMessage]:
+        decode = msgspec.msgpack.Decoder(cls).decode
+        check = partial(self._check, cls)
+
+        def take(data: bytes) -> BusMessage:
+            message = decode(data)
+            check(message)
+            return message
+
+        return take
 
     def _structuring(self, cls: type[BusMessage]) -> Callable[[bytes], BusMessage]:
         decode = msgspec.msgpack.decode
         structure = self._converter.get_structure_hook(cls)
-        return lambda data: structure(decode(data), cls)
+
+        def take(data: bytes) -> BusMessage:
+            fields = decode(data)
+            check_plain(fields)
+            message: BusMessage = structure(fields, cls)
+            return message
+
+        return take
+
+
+def _fields(cls: type[BusMessage], *words: str) -> tuple[str, ...]:
+    """The fields whose type has one of these words in it."""
+    return tuple(field.name for field in attrs.fields(cls) if any(word in str(field.type).split("[")[0] for word in words))

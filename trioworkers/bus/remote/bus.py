@@ -18,16 +18,19 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import trio
 
+from ..._leaves import describe, flat_group, leaves
 from ..._sources import IdSource, random_name
-from ...errors import BusConnectionError, DuplicateWorkerError, MessageTooLargeError, WorkerStateError
+from ...errors import BusConnectionError, DuplicateWorkerError, MessageTooLargeError, WireError, WorkerStateError
 from ...messages import (
     BusCancelWorkerMessage,
+    BusJobCancelMessage,
     BusJobRequestMessage,
+    BusJobResponseMessage,
     BusMessage,
     BusWorkerReadyMessage,
     BusWorkerRegistryMessage,
@@ -46,7 +49,8 @@ from .session import Incidents, Peer, PeerStatistics, Session
 from .transport import NameTakenError, SessionOver, Transport
 from .whereabouts import Ways, Whereabouts
 
-_RETRY = 1.0
+_LONGEST: Final = 1000
+_RETRY: Final = 1.0
 """After so many seconds a runner that could not come back tries again."""
 
 
@@ -144,7 +148,8 @@ class RemoteBus(WorkerBus):
         self._claims: dict[str, None] = {}
         self._calls = Calls()
         self._incidents = Incidents()
-        self._where = Whereabouts(Ways(self._tell, self._peers, self.__contains__, self.hand_in, self._disclaim))
+        ways = Ways(self._tell, self._peers, self.__contains__, self.hand_in, self._disclaim, self._can_say)
+        self._where = Whereabouts(ways)
         self._arriving: BusMessage | None = None
         self._packed: tuple[BusMessage, bytes] | None = None
         self._effects: dict[type[BusMessage], Callable[[Peer, Any], None]] = {
@@ -167,16 +172,28 @@ class RemoteBus(WorkerBus):
             raise WorkerStateError(
                 f"this {type(self).__name__} carries for runner {self._roster.runner_name!r}: make one for each runner"
             )
+        if not self._can_say(roster.runner_name) or len(roster.runner_name) > _LONGEST:
+            raise ValueError(f"a runner's name on this bus must be Unicode, of at most {_LONGEST} characters")
         self._roster = roster
+        self._where.share(roster)
         outcome: BaseException | None = None
-        async with trio.open_nursery() as nursery:
-            try:
-                await nursery.start(self._keep)
-                yield
-            except BaseException as error:  # noqa: BLE001, ASYNC103 - raised below, without the nursery's wrapping
-                outcome = error
-            finally:
-                await self._leave()  # noqa: ASYNC102 - it shields itself
+        failure: list[BaseException] = []
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    await nursery.start(self._keep)
+                    yield
+                except BaseException as error:  # noqa: BLE001, ASYNC103 - raised below, without the nursery's wrapping
+                    outcome = error
+                finally:
+                    await self._leave()  # noqa: ASYNC102 - it shields itself
+        except BaseExceptionGroup as group:  # the bus itself has failed, and has cancelled the block for it
+            failure = leaves(group)
+        finally:
+            self._where.share(None)
+        if failure:
+            errors = [error for error in (leaves(outcome) if outcome else []) if not isinstance(error, trio.Cancelled)]
+            raise flat_group(f"the bus of runner {roster.runner_name!r} failed", [*failure, *errors])
         if outcome is not None:
             raise outcome
 
@@ -228,21 +245,24 @@ class RemoteBus(WorkerBus):
                 raise
             await trio.sleep(_RETRY)
         finally:
+            self._part(session, "this runner has left the bus")
             self._session = None
             self._connected = False
         return last
 
     def _has_joined(self, scope: trio.CancelScope) -> None:
         scope.shield = True
-        if self._roster is not None and not self._joined.is_set():
-            self._where.share(self._roster)
         self._joined.set()
 
     def _reset(self, session: Session, reason: str) -> None:
         self._resets += 1
         self._joined = trio.Event()
+        self._part(session, f"this runner has lost its place on the bus: {reason}")
+
+    @staticmethod
+    def _part(session: Session, reason: str) -> None:
         for peer in list(session.peers.values()):
-            session.lose(peer, Loss.BUS_RESET, f"this runner has lost its place on the bus: {reason}")
+            session.lose(peer, Loss.BUS_RESET, reason)
 
     def _name_is_taken(self, error: NameTakenError, runner: str) -> None:
         """Somebody has taken a name of ours while we were away: there is one of each, and it is not ours any more."""
@@ -255,6 +275,7 @@ class RemoteBus(WorkerBus):
     async def _tick(self) -> None:
         while True:
             await trio.sleep(self._beat)
+            self._where.look_again()
             if self._session is not None:
                 self._session.tick()
 
@@ -263,17 +284,24 @@ class RemoteBus(WorkerBus):
         self._leaving = True
         nursery = self._nursery
         if nursery is not None:
-            self._where.share(None)
-            if self._session is not None:
-                self._session.leaving.set()
             with trio.CancelScope(shield=True), trio.move_on_after(self._leave_timeout):
+                if self._session is not None:
+                    await self._session.wait_flushed()
+                if self._session is not None:
+                    self._session.leave()
                 await self._over.wait()
             nursery.cancel_scope.cancel(reason="the bus could not be left in time")
 
     async def claim(self, name: str) -> None:
-        """Hold a root's name on the whole bus; waits for a connection if there is none."""
+        """Hold a root's name on the whole bus; waits for a connection if there is none.
+
+        Raises:
+            DuplicateWorkerError: See :meth:`~trioworkers.WorkerBus.claim`.
+            WireError: Nobody elsewhere could be told of that name.
+        """
         if self._nursery is None or self._leaving:
             return
+        self._codec.dumps(BusWorkersGoneMessage(source=name, workers=(name,)))
         self._claims[name] = None
         held = False
         try:
@@ -299,34 +327,46 @@ class RemoteBus(WorkerBus):
             f"the name {error.name!r} is taken on this bus by runner {owner!r}: choose another, or wait until it is free"
         )
 
+    def _can_say(self, name: str) -> bool:
+        try:
+            self._codec.dumps(BusWorkersGoneMessage(source=name, workers=(name,)))
+        except WireError:
+            return False
+        return True
+
     def _disclaim(self, name: str) -> None:
         self._claims.pop(name, None)
         self._transport.release([name])
 
     def unsubscribe(self, inbox: Inbox) -> None:
         """Deliver nothing more to this inbox; its name is free, perhaps for somebody elsewhere."""
+        was_here = self._inboxes.get(inbox.name) is inbox
         super().unsubscribe(inbox)
-        self._where.free(inbox.name)
+        if was_here:
+            if inbox.name in self._claims and self._roster is not None and inbox.name != self._roster.runner_name:
+                self._disclaim(inbox.name)  # of one that was never ready, nobody else will say that it is gone
+            self._where.free(inbox.name)
 
     # -- sending -----------------------------------------------------------------------------------------------------------
 
     def publish(self, message: BusMessage) -> bool:
         """Send to the runner that has the target, or to all."""
         session = self._session
-        if session is None or message is self._arriving or isinstance(message, BusWorkerReadyMessage):
+        if message is self._arriving or isinstance(message, BusWorkerReadyMessage):
             return False  # what has come from outside is not sent back; of who is ready, the runners tell each other
         if message.target is None:
-            peers = list(session.peers.values())
+            peers = self._peers()
         else:
             peer = self._peer_of(message, message.target)
             peers = [peer] if peer is not None else []
-        if not peers:
+            self._calls.answered(message)
+        if session is None or not peers:
             return False
         body = self._body(message)
         for peer in peers:
             session.push(peer, message.priority, body, job_of(message))
             if message.target is not None:
-                self._calls.went(message, message.target, peer)
+                self._calls.asked(message, message.target, peer)
         return True
 
     def check(self, message: BusMessage) -> None:
@@ -345,6 +385,15 @@ class RemoteBus(WorkerBus):
     def _body(self, message: BusMessage) -> bytes:
         if self._packed is not None and self._packed[0] is message:
             return self._packed[1]
+        try:
+            return self._as_bytes(message)
+        except WireError as error:
+            wordless = _without_words(message, error)
+            if wordless is None:
+                raise
+            return self._as_bytes(wordless)
+
+    def _as_bytes(self, message: BusMessage) -> bytes:
         if isinstance(message, BusJobRequestMessage) and math.isfinite(message.deadline):
             body = self._codec.dumps(attrs.evolve(message, deadline=message.deadline - trio.current_time()))  # as time left
         else:
@@ -406,8 +455,11 @@ class RemoteBus(WorkerBus):
         if effect is not None:
             effect(peer, message)
             return
-        if message.target is not None and not self._calls.admit(message, message.target, peer):
+        if not self._calls.admit(message, message.target, peer):
             self._incidents.strangers += 1
+            refusal = self._calls.refusal(message, peer)
+            if refusal is not None:
+                self._tell(peer, refusal)
             return
         self._where.heard_of(message.source, peer)
         if isinstance(message, BusJobRequestMessage) and math.isfinite(message.deadline):
@@ -467,3 +519,13 @@ class RemoteBus(WorkerBus):
             strangers=self._incidents.strangers,
             peers=() if session is None else session.statistics(),
         )
+
+
+def _without_words(message: BusMessage, error: WireError) -> BusMessage | None:
+    """The same without its reason, if it has nothing else to say: a job's end, or its cancel, must not be lost over a word."""
+    reason = f"its reason could not be sent: {describe(error)}"
+    if isinstance(message, BusJobCancelMessage):
+        return attrs.evolve(message, reason=reason)
+    if isinstance(message, BusJobResponseMessage) and message.response is None and message.reason is not None:
+        return attrs.evolve(message, reason=reason, traceback=None)
+    return None

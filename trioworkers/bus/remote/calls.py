@@ -7,6 +7,7 @@ even if somebody of the same name lives here. And nobody but those two has anyth
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import attrs
 
@@ -15,11 +16,22 @@ from ...messages import (
     BusJobCancelMessage,
     BusJobRequestMessage,
     BusJobResponseMessage,
+    BusJobStreamCreditMessage,
     BusJobStreamEndMessage,
+    BusJobUpdateRequestMessage,
     BusMessage,
 )
 from ...types import JobStatus, Loss
 from .session import Peer
+
+_ABOUT_JOBS: Final = (
+    BusJobRequestMessage,
+    BusJobAnswerMessage,
+    BusJobUpdateRequestMessage,
+    BusJobCancelMessage,
+    BusJobStreamCreditMessage,
+)
+"""The classes whose ``job_id`` is a job's; what a class of a user's own calls so is its own affair."""
 
 _Job = tuple[str, str]
 """A job's id, and the name of the worker that was asked: the members of a group share an id."""
@@ -33,8 +45,7 @@ class _Call:
 
 def job_of(message: BusMessage) -> str | None:
     """The id of the job that it is about, if it is about one."""
-    job_id = getattr(message, "job_id", None)
-    return job_id if isinstance(job_id, str) else None
+    return message.job_id if isinstance(message, _ABOUT_JOBS) else None
 
 
 def is_last(message: BusMessage) -> bool:
@@ -63,20 +74,31 @@ class Calls:
             call, asker = self._asked.get((job_id, message.target)), message.source
         return call.peer if call is not None and call.asker == asker else None
 
-    def went(self, message: BusMessage, target: str, peer: Peer) -> None:
-        """A message has gone to a peer."""
+    def asked(self, message: BusMessage, target: str, peer: Peer) -> None:
+        """A message has gone to a peer: if it is a request, an answer is to come from there."""
         if isinstance(message, BusJobRequestMessage):
             self._asked[message.job_id, target] = _Call(peer, message.source)
-        elif is_last(message):
-            self._accepted.pop((job_of(message) or "", message.source), None)
 
-    def admit(self, message: BusMessage, target: str, peer: Peer) -> bool:
+    def answered(self, message: BusMessage) -> None:
+        """A message from here has been sent, or had nowhere to go: if it is a last word, that job is no affair of ours any more."""
+        if is_last(message):
+            job = job_of(message) or "", message.source
+            call = self._accepted.get(job)
+            if call is not None and call.asker == message.target:
+                del self._accepted[job]
+
+    def admit(self, message: BusMessage, target: str | None, peer: Peer) -> bool:
         """Take a peer's message into account; return whether it is his to say."""
         job_id = job_of(message)
         if job_id is None:
             return True
+        if target is None:  # nobody says to everybody what is between two
+            return False
         if isinstance(message, BusJobRequestMessage):
-            return self._accepted.setdefault((job_id, target), _Call(peer, message.source)).peer is peer
+            if (job_id, target) in self._accepted:
+                return False
+            self._accepted[job_id, target] = _Call(peer, message.source)
+            return True
         if isinstance(message, BusJobAnswerMessage):
             calls, job, asker = self._asked, (job_id, message.source), target
         else:
@@ -87,6 +109,16 @@ class Calls:
         if is_last(message):
             del calls[job]
         return True
+
+    def refusal(self, message: BusMessage, peer: Peer) -> BusMessage | None:
+        """What a peer is told whose request was not admitted: it must not wait for ever. ``None`` if it has nothing to wait for."""
+        job_id = job_of(message)
+        if not isinstance(message, BusJobRequestMessage) or job_id is None or message.target is None:
+            return None
+        call = self._accepted.get((job_id, message.target))
+        if call is not None and call.peer is peer and call.asker == message.source:
+            return None  # it is the same one again, and will be answered once
+        return message.bounce(f"worker {message.target!r} has a job {job_id!r} of somebody else")
 
     def last_words(self, peer: Peer, loss: Loss, reason: str) -> Iterator[BusMessage]:
         """What a peer that is lost would have to say to those who wait for it. What they still say to it goes nowhere."""

@@ -12,6 +12,9 @@ same job. Since that was sent earlier, nothing can wait in a circle.
 That bounds what a slow or silent receiver costs the server. Acknowledgements ride on whatever goes the other way; one of their own
 is sent when a quarter of the window has come without, and with every :meth:`Link.tick`.
 
+**The last one lost.** What is lost is missed when something comes after it. If nothing does, nobody would notice: so what has not been
+acknowledged for some ticks is asked after, by saying the last of it again.
+
 Reference: cumulative acknowledgement with go-back-n, as in any textbook on transport protocols (Kurose and Ross, chapter 3).
 """
 
@@ -19,10 +22,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Final
 
 import attrs
 
 from .frames import Frame
+
+_PATIENCE: Final = 3
+"""After so many ticks without a word on what is under way, the last of it is said again."""
 
 
 @attrs.frozen(eq=False)
@@ -39,11 +46,18 @@ class _Outgoing:
 
     last: int = 0
     acknowledged: int = 0
+    taken: int = 0
+    silence: int = 0
     waiting: deque[_Item] = attrs.field(factory=deque)
     underway: deque[_Item] = attrs.field(factory=deque)
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.underway)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the other side should have said something by now."""
+        return self.silence >= _PATIENCE and bool(self.underway)
 
 
 @attrs.define(eq=False)
@@ -126,6 +140,10 @@ class Link:
                 item = out.waiting.popleft()
                 out.underway.append(item)
                 frames.append(self._frame(lane, item))
+                out.silence = 0
+            if out.is_doubtful and len(frames) < limit:
+                frames.append(self._frame(lane, out.underway[-1]))
+                out.silence = 0
         if not frames and self._must_tell and limit:
             frames.append(Frame(self._sender, 0, 0, 0, self.seen, self._again))
         if frames:
@@ -136,7 +154,7 @@ class Link:
     @property
     def can_take(self) -> bool:
         """Whether :meth:`take` has something to give."""
-        return self._must_tell or any(out.waiting and len(out.underway) < self._window for out in self._out)
+        return self._must_tell or any((out.waiting and len(out.underway) < self._window) or out.is_doubtful for out in self._out)
 
     @property
     def backlog(self) -> int:
@@ -156,8 +174,6 @@ class Link:
     def rewind(self) -> None:
         """What is under way may be lost: take it again."""
         for out in self._out:
-            self._resent += len(out.underway)
-            self._sent -= len(out.underway)
             out.waiting.extendleft(reversed(out.underway))
             out.underway.clear()
 
@@ -170,13 +186,20 @@ class Link:
         if self._untold:
             self._untold = self._window
         self._missed = None
+        for out in self._out:
+            out.silence += 1
 
     @property
     def _must_tell(self) -> bool:
         return self._again or self._untold >= max(1, self._window // 4)
 
     def _frame(self, lane: int, item: _Item) -> Frame:
-        self._sent += 1
+        out = self._out[lane]
+        if item.number > out.taken:
+            out.taken = item.number
+            self._sent += 1
+        else:
+            self._resent += 1
         return Frame(self._sender, lane, item.number, item.after, self.seen, self._again, item.body)
 
     # -- coming in ---------------------------------------------------------------------------------------------------------
@@ -219,7 +242,9 @@ class Link:
 
     def _acknowledge(self, lane: int, seen: int) -> None:
         out = self._out[lane]
-        out.acknowledged = max(out.acknowledged, min(seen, out.last))
+        if out.acknowledged < seen:
+            out.acknowledged = min(seen, out.last)
+            out.silence = 0
         for queue in (out.underway, out.waiting):  # what is to be taken again may have arrived the first time
             while queue and queue[0].number <= out.acknowledged:
                 self._forget(queue.popleft())

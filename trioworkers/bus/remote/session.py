@@ -127,6 +127,7 @@ class Session:
     peers: dict[str, Peer] = attrs.field(factory=dict, init=False)
     _ready: dict[str, Peer] = attrs.field(factory=dict, init=False)
     _bell: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _flushing: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
 
     # -- going out ---------------------------------------------------------------------------------------------------------
 
@@ -136,9 +137,14 @@ class Session:
             peer.link.push(lane, body, job)
             self._wake(peer)
 
+    def leave(self) -> None:
+        """Have everything written that is to be written, and the membership given up."""
+        self.leaving.set()
+        self._bell.set()
+
     async def wait_outgoing(self) -> None:
-        """Wait until there is something to take."""
-        while not self._ready:
+        """Wait until there is something to take, or it is to leave."""
+        while not (self._ready or self.leaving.is_set()):
             await self._bell.wait()
         await trio.lowlevel.checkpoint_if_cancelled()
 
@@ -154,7 +160,13 @@ class Session:
             self._wake(peer)
         if not self._ready:
             self._bell = trio.Event()
+        self._flushing.unpark_all()
         return parcels
+
+    async def wait_flushed(self) -> None:
+        """Wait until all that was said to anybody has been taken, as far as it goes at one time."""
+        while not all(peer.link.is_flushed for peer in self.peers.values()):
+            await self._flushing.park()
 
     def _packed(self, peer: Peer, frame: Frame) -> bytes:
         data = pack(frame)
@@ -205,6 +217,7 @@ class Session:
         self._ready.pop(peer.incarnation, None)
         peer.lost = True
         peer.moved.unpark_all()
+        self._flushing.unpark_all()
         self._host.peer_lost(peer, loss, reason)
 
     def arrived(self, data: bytes) -> None:

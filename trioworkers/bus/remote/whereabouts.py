@@ -40,6 +40,7 @@ class Ways:
         is_here: Whether a name is taken here.
         announce: Tell those here who listen.
         release: A name need not be held any more.
+        can_say: Whether a name can be sent; if not, nobody elsewhere has it.
     """
 
     send: Callable[[Peer, BusMessage], None]
@@ -47,6 +48,7 @@ class Ways:
     is_here: Callable[[str], bool]
     announce: Callable[[BusMessage], None]
     release: Callable[[str], None]
+    can_say: Callable[[str], bool]
 
 
 @attrs.define(eq=False)
@@ -58,6 +60,7 @@ class Whereabouts:
     _homes: dict[str, Peer] = attrs.field(factory=dict, init=False)
     _heard: dict[str, Peer] = attrs.field(factory=dict, init=False)
     _wanted: dict[str, None] = attrs.field(factory=dict, init=False)
+    _freed: dict[str, None] = attrs.field(factory=dict, init=False)
 
     def share(self, roster: Roster | None) -> None:
         """Tell of this runner's workers, and tell this runner of the others'; ``None``: of nobody any more."""
@@ -103,7 +106,9 @@ class Whereabouts:
 
     def wanted(self, name: str) -> None:
         """Somebody here wants to hear of a name that is not here."""
-        if name not in self._wanted and name not in self._homes:
+        if name in self._wanted or name in self._homes or self._ways.is_here(name):
+            return
+        if self._ways.can_say(name):
             self._wanted[name] = None
             for peer in self._ways.peers():
                 self._ask(peer, [name])
@@ -129,19 +134,26 @@ class Whereabouts:
         """It is gone, and all its workers."""
         for name in list(peer.entries):
             self._forget(peer, name)
-        for names in (self._homes, self._heard):
-            for name in [name for name, home in names.items() if home is peer]:
-                del names[name]
-        for other in self._ways.peers():
-            if other.runner is not None:
-                self._homes.setdefault(other.runner, other)
+        for name in [name for name, home in self._heard.items() if home is peer]:
+            del self._heard[name]
+        if peer.runner is not None and self._homes.get(peer.runner) is peer:
+            del self._homes[peer.runner]
+            self.free(peer.runner)
+
+    def taken(self, name: str) -> None:
+        """A worker of this name is going to be here: whoever has it elsewhere is hidden by that."""
+        peer = self._homes.get(name)
+        if peer is not None and name in peer.entries and self._roster is not None:
+            del self._homes[name]
+            self._roster.unregister(name, runner=peer.runner)
 
     def told(self, peer: Peer, message: BusWorkerRegistryMessage) -> None:
         """It tells of workers that are there, or are not what they were; the first time, what its runner is called, too."""
         if self._roster is None or message.runner == self._roster.runner_name:
             return
-        peer.runner = message.runner
-        self._homes.setdefault(message.runner, peer)
+        if peer.runner is None:
+            peer.runner = message.runner
+            self._homes.setdefault(message.runner, peer)
         for entry in message.workers:
             peer.entries[entry.name] = entry
             self._show(peer, entry)
@@ -168,6 +180,16 @@ class Whereabouts:
             entry = peer.entries.get(name)
             if entry is not None:
                 self._show(peer, entry)
+            elif peer.runner == name:
+                self._homes.setdefault(name, peer)
+        self._freed[name] = None
+
+    def look_again(self) -> None:
+        """Some time has passed: whoever still waits for one that was here may have one elsewhere. Most do not: it was their child."""
+        freed, self._freed = self._freed, {}
+        for name in freed:
+            if self._roster is not None and self._roster.wants(name):
+                self.wanted(name)
 
     # -- inside ------------------------------------------------------------------------------------------------------------
 

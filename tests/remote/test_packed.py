@@ -1,0 +1,273 @@
+"""Messages as MessagePack: as strict as JSON, and nothing but WireErrors for whoever sends nonsense."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support import Note
+from unit.strategies import any_message, by_class, steady
+
+from trioworkers import (
+    BusActivateWorkerMessage,
+    BusDataMessage,
+    BusEndMessage,
+    BusJobRequestMessage,
+    BusJobResponseMessage,
+    BusJobStreamCreditMessage,
+    BusMessage,
+    BusWorkerLocalErrorMessage,
+    BusWorkerReadyMessage,
+    JobStatus,
+    WireError,
+    WorkerRegistryEntry,
+)
+from trioworkers.wire.codec import BUILT_IN, DEPTH
+from trioworkers.wire.packed import PackedCodec
+
+
+@attrs.frozen
+class Price:
+    """A value inside a message."""
+
+    cents: int
+    shop: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PriceChanged(BusDataMessage):
+    """A message of the tests' own, with a bit of everything."""
+
+    price: Price
+    history: tuple[Price, ...] = ()
+    notes: dict[str, Any] = attrs.field(factory=dict)
+    limit: float = float("inf")
+
+
+CODEC = PackedCodec({"note": Note, "price": PriceChanged})
+prices = st.builds(Price, st.integers(-(2**63), 2**63 - 1), st.none() | st.text(st.characters(exclude_categories=["Cs"])))
+
+
+def can_be_sent(value: object) -> bool:
+    """Whether MessagePack has it: no lone surrogates, no integers beyond 64 bits."""
+    if isinstance(value, (BusMessage, WorkerRegistryEntry)):
+        return all(can_be_sent(getattr(value, field.name)) for field in attrs.fields(type(value)))
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, dict):
+        return all(can_be_sent(item) for pair in value.items() for item in pair)
+    if isinstance(value, (list, tuple)):
+        return all(map(can_be_sent, value))
+    return not isinstance(value, int) or -(2**63) <= value < 2**64
+
+
+def packed(tag: str, fields: object) -> bytes:
+    """What somebody might send under a tag."""
+    return bytes([len(tag)]) + tag.encode() + msgspec.msgpack.encode(fields)
+
+
+def test_every_class_is_tried() -> None:
+    """Each class that may leave the process is among those tried here."""
+    assert set(by_class) == set(BUILT_IN.values())
+
+
+@pytest.mark.parametrize("cls", by_class, ids=lambda cls: cls.__name__)
+def test_round_trip(cls: type[BusMessage]) -> None:
+    """Every message arrives as it was, or is refused at its sender because MessagePack cannot say it."""
+
+    @steady
+    @given(by_class[cls])
+    def check(message: BusMessage) -> None:
+        if can_be_sent(message):
+            arrived = CODEC.loads(CODEC.dumps(message))
+            assert arrived == message
+            assert type(arrived) is cls
+        else:
+            with pytest.raises(WireError, match=f"{cls.__name__} cannot be sent"):
+                CODEC.dumps(message)
+
+    check()
+
+
+@steady
+@given(prices, st.lists(prices), st.floats(allow_nan=False))
+def test_classes_of_ones_own(price: Price, history: list[Price], limit: float) -> None:
+    """A user's classes, in the table under a tag, arrive as they were, with the values inside."""
+    message = PriceChanged(source="shop", price=price, history=tuple(history), notes={"a": [1, None]}, limit=limit)
+    assert CODEC.loads(CODEC.dumps(message)) == message
+
+
+def test_a_class_that_is_not_in_the_table() -> None:
+    """A message of a class that is not in the table, or stays in its process, is refused at its sender."""
+    for message in (Note(source="a"), BusWorkerLocalErrorMessage(source="a", error="x")):
+        with pytest.raises(WireError, match="not in the table"):
+            PackedCodec().dumps(message)
+
+
+def test_a_tag_too_long() -> None:
+    """A tag of more than 255 bytes is refused when the codec is made; one of 255 works."""
+    with pytest.raises(ValueError, match="too long"):
+        PackedCodec({"ü" * 128: Note})
+    codec = PackedCodec({"t" * 255: Note})
+    assert codec.loads(codec.dumps(Note(source="a"))) == Note(source="a")
+
+
+def test_a_tag_of_any_text() -> None:
+    """A tag may be any text, as with JSON."""
+    codec = PackedCodec({"\ud800": Note})
+    assert codec.loads(codec.dumps(Note(source="a"))) == Note(source="a")
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), (1, 2), {1, 2}, b"x", {1: 2}, object(), JobStatus.FAILED, "\udfff", 2**64, [[b"x"]], print]
+)
+def test_payloads_that_cannot_be_sent(value: object) -> None:
+    """What would arrive as something else, or not at all, is refused at the sender, wherever it is."""
+    for message in (
+        BusActivateWorkerMessage(source="a", args={"x": value}),
+        BusJobRequestMessage(source="a", job_id="j", payload={"x": [value]}),
+        BusJobResponseMessage(source="a", job_id="j", response={"x": {"y": value}}),
+        PriceChanged(source="a", price=Price(1), notes={"x": value}),
+    ):
+        with pytest.raises(WireError, match="cannot be sent"):
+            CODEC.dumps(message)
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        (BusJobRequestMessage(source="a", job_id="j", timeout=float("nan")), "timeout"),
+        (BusJobRequestMessage(source="a", job_id="j", deadline=float("nan")), "deadline"),
+        (BusWorkerReadyMessage(source="a", runner="r", started_at=True), "started_at"),
+        (BusJobStreamCreditMessage(source="a", job_id="j", credit=True), "credit"),
+    ],
+)
+def test_numbers_that_are_none(message: BusMessage, field: str) -> None:
+    """NaN and booleans where numbers belong are refused at the sender, as with JSON."""
+    with pytest.raises(WireError, match=f"{field} is .* only a number can be sent"):
+        CODEC.dumps(message)
+
+
+def test_deep_payloads() -> None:
+    """A payload may be nested as deep as JSON's may; a deeper one is refused at the sender, and at the receiver."""
+
+    def nested(depth: int) -> dict[str, Any]:
+        value: Any = 1
+        for _ in range(depth - 1):
+            value = [value]
+        return {"x": value}
+
+    message = BusActivateWorkerMessage(source="a", args=nested(DEPTH - 1))
+    assert CODEC.loads(CODEC.dumps(message)) == message
+    with pytest.raises(WireError, match="nested deeper"):
+        CODEC.dumps(BusActivateWorkerMessage(source="a", args=nested(DEPTH + 1)))
+    with pytest.raises(WireError, match="nested deeper"):
+        CODEC.loads(packed("activate", {"source": "a", "args": nested(DEPTH + 1)}))
+
+
+@pytest.mark.parametrize("tag", ["activate", "job", "price", "registry"])
+def test_arrays_within_arrays(tag: str) -> None:
+    """A hundred thousand nested arrays are no message, wherever they stand; the receiver survives them."""
+    deep = b"\x91" * 100_000 + b"\x90"
+    start = bytes([len(tag)]) + tag.encode()
+    for body in (deep, b"\x82\xa6source\xa1a\xa4args" + deep, b"\x81\xa5notes" + deep):
+        with pytest.raises(WireError, match="no message"):
+            CODEC.loads(start + body)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x00",
+        b"\x03end",
+        packed("nobody", {"source": "a"}),
+        packed("os.system", {"source": "a"}),
+        packed("end", {}),
+        packed("end", {"source": 5}),
+        packed("end", {"source": ""}),
+        packed("end", {"source": "a", "reason": 5}),
+        packed("end", ["a"]),
+        packed("end", None),
+        packed("end", {"source": "a"}) + b"x",
+        packed("job", {"source": "a", "job_id": None}),
+        packed("job", {"source": "a", "job_id": "j", "payload": None}),
+        packed("job", {"source": "a", "job_id": "j", "payload": {"x": b"bytes"}}),
+        packed("job", {"source": "a", "job_id": "j", "payload": {"x": {1: 2}}}),
+        packed("job", {"source": "a", "job_id": "j", "payload": {"x": float("nan")}}),
+        packed("job", {"source": "a", "job_id": "j", "payload": {"x": msgspec.msgpack.Ext(5, b"x")}}),
+        packed("job", {"source": "a", "job_id": "j", "timeout": float("nan")}),
+        packed("job", {"source": "a", "job_id": "j", "deadline": float("nan")}),
+        packed("job", {"source": "a", "job_id": "j", "window": 0}),
+        packed("job", {"source": "a", "job_id": "j", "chain": "abc"}),
+        packed("job-response", {"source": "a", "job_id": "j", "status": "splendid"}),
+        packed("job-response", {"source": "a", "job_id": "j", "loss": "keys"}),
+        packed("job-stream-credit", {"source": "a", "job_id": "j", "credit": 0}),
+        packed("registry", {"source": "a", "runner": "r", "workers": [{"name": 1}]}),
+        packed("room", {"source": "a", "worker": "", "room": True}),
+        packed("price", {"source": "a"}),
+        packed("price", {"source": "a", "price": {"cents": "5"}}),
+        packed("price", {"source": "a", "price": {"cents": 5}, "surplus": 1}),
+        packed("price", {"source": "a", "price": {"cents": 5}, "notes": {"x": b"bytes"}}),
+        packed("price", ["a"]),
+        packed("price", 5),
+    ],
+)
+def test_no_messages(data: bytes) -> None:
+    """Unknown tags, missing fields, wrong types, what JSON does not have: a WireError each."""
+    with pytest.raises(WireError, match="no message"):
+        CODEC.loads(data)
+
+
+def test_a_newer_release_may_add_fields() -> None:
+    """A field that a built-in message does not have is ignored."""
+    assert CODEC.loads(packed("end", {"source": "a", "reason": "r", "mood": "good"})) == BusEndMessage(source="a", reason="r")
+
+
+def test_nothing_is_imported() -> None:
+    """No name in the bytes makes anything be imported or built, however it is dressed up."""
+    before = set(sys.modules)
+    for fields in (
+        {"@type": "this.s", "source": "a"},
+        {"__type__": "this.s", "__data__": {}, "source": "a"},
+        {"source": "a", "args": {"__type__": "this.s"}},
+    ):
+        for tag in ("this.s", "activate", "price"):
+            with suppress(WireError):
+                CODEC.loads(packed(tag, fields))
+    assert set(sys.modules) - before == set()
+
+
+@steady
+@given(st.binary(max_size=100))
+def test_any_bytes(data: bytes) -> None:
+    """Any bytes are a message or a WireError."""
+    with suppress(WireError):
+        CODEC.loads(data)
+
+
+@steady
+@given(st.sampled_from([*BUILT_IN, "note", "price"]), st.binary(max_size=60))
+def test_any_bytes_with_a_tag(tag: str, data: bytes) -> None:
+    """Any bytes behind a tag are a message or a WireError."""
+    with suppress(WireError):
+        CODEC.loads(bytes([len(tag)]) + tag.encode() + data)
+
+
+@steady
+@given(any_message.filter(can_be_sent), st.data())
+def test_damaged(message: BusMessage, data: st.DataObject) -> None:
+    """A message cut short is none; one with a changed byte is another, or none."""
+    whole = CODEC.dumps(message)
+    place = data.draw(st.integers(0, len(whole) - 1))
+    with pytest.raises(WireError):
+        CODEC.loads(whole[:place])
+    changed = bytes([whole[place] ^ data.draw(st.integers(1, 255))])
+    with suppress(WireError):
+        CODEC.loads(whole[:place] + changed + whole[place + 1 :])
