@@ -207,6 +207,8 @@ class Proxy:
         port: Its own.
         delay: How many seconds each piece of data is held back.
         links: Every connection so far.
+        closed: Whether new connections are closed at once.
+        refused: How many were.
     """
 
     target: int
@@ -214,6 +216,7 @@ class Proxy:
     delay: float = 0.0
     links: list[Link] = attrs.field(factory=list)
     closed: bool = False
+    refused: int = 0
 
     @property
     def settings(self) -> RedisSettings:
@@ -227,7 +230,9 @@ class Proxy:
     async def serve(self, near: trio.SocketStream) -> None:
         """Carry one connection."""
         async with near:
-            if self.closed or not (first := bytes(await near.receive_some())):
+            first = bytes(await near.receive_some())
+            if self.closed:
+                self.refused += 1
                 return
             async with await trio.open_tcp_stream("127.0.0.1", self.target) as far:
                 link = Link(first, near, far)

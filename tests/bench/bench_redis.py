@@ -1,8 +1,8 @@
 """Jobs from process to process over Redis, beside the reference's, interleaved: ``python tests/bench/bench_redis.py``.
 
-One server, two processes each (one asks, one answers), and in the last scenarios four more that do nothing. Rounds alternate, and the
-order is turned round each time; what is compared is the median of the rounds. Needs ``redis-server``, and pipecat-ai and redis in this
-environment: ``nox -s bench-redis`` has them.
+A round trip is a message and one back, or a whole job. One server, two processes each (one asks, one answers), and in the last
+scenarios four more that do nothing. Rounds alternate, and the order is turned round each time; what is compared is the median of
+the rounds. Needs ``redis-server``, and pipecat-ai and redis in this environment: ``nox -s bench-redis`` has them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 SIDES = ("ours", "theirs")
+KINDS = ("message", "job")
 PORT = "6398"
 URL = f"redis://localhost:{PORT}"
 
@@ -35,10 +36,10 @@ class Process:
         assert self.popen.stdout is not None
         return self.popen.stdout.readline().strip()
 
-    def measure(self, at_once: int, times: int) -> dict[str, Any]:
+    def measure(self, kind: str, at_once: int, times: int) -> dict[str, Any]:
         """Have it ask."""
         assert self.popen.stdin is not None
-        print(at_once, times, file=self.popen.stdin, flush=True)
+        print(kind, at_once, times, file=self.popen.stdin, flush=True)
         found: dict[str, Any] = json.loads(self._line())
         return found
 
@@ -48,12 +49,12 @@ class Process:
         self.popen.wait()
 
 
-def rounds(askers: dict[str, Process], at_once: int, times: int, count: int) -> dict[str, dict[str, float]]:
+def rounds(askers: dict[str, Process], kind: str, at_once: int, times: int, count: int) -> dict[str, dict[str, float]]:
     """Measure alternately; return the medians."""
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for number in range(count):
         for side in SIDES[:: 1 if number % 2 else -1]:
-            found[side].append(askers[side].measure(at_once, times))
+            found[side].append(askers[side].measure(kind, at_once, times))
     return {side: _summary(results) for side, results in found.items()}
 
 
@@ -84,14 +85,16 @@ def main() -> None:
         askers = {side: Process(side, "ask") for side in SIDES}
         for asker in askers.values():
             stack.callback(asker.close)
-        rounds(askers, 8, 400, 1)  # to get warm
-        report["one after the other"] = rounds(askers, 1, 600, options.rounds)
-        report["64 at once"] = rounds(askers, 64, 3200, options.rounds)
+        for kind in KINDS:
+            rounds(askers, kind, 8, 400, 1)  # to get warm
+            report[f"{kind}s, one by one"] = rounds(askers, kind, 1, 600, options.rounds)
+            report[f"{kind}s, 64 at once"] = rounds(askers, kind, 64, 3200, options.rounds)
         for side in SIDES:
             for _ in range(4):
                 stack.callback(Process(side, "idle").close)
-        report["one after the other, 4 bystanders"] = rounds(askers, 1, 600, options.rounds)
-        report["64 at once, 4 bystanders"] = rounds(askers, 64, 3200, options.rounds)
+        for kind in KINDS:
+            report[f"{kind}s, one by one, 4 bystanders"] = rounds(askers, kind, 1, 600, options.rounds)
+            report[f"{kind}s, 64 at once, 4 bystanders"] = rounds(askers, kind, 64, 3200, options.rounds)
     show(report)
     if options.json is not None:
         options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")

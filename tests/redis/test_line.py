@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 import trustme
-from redis_support import PATIENCE, RedisServer, free_port
+from redis_support import PATIENCE, RedisServer, free_port, until
 from trio.testing import MemoryReceiveStream, MemorySendStream
 
 from trioworkers.bus.redis.dial import Refused, open_line
@@ -201,6 +201,7 @@ async def test_silence(autojump_clock: trio.testing.MockClock) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(drip)
             assert await line.execute("A") == b"slow"
+        await trio.sleep(100)  # nobody waits: this is no silence
         start = trio.current_time()
         with pytest.raises(LineLost, match="silent for 7 s"):
             await line.execute("A", silence=7)
@@ -354,6 +355,14 @@ async def test_tcp_and_unix(redis_server: RedisServer) -> None:
             info = await line.execute("CLIENT", "INFO")
             assert b"db=3" in info
             assert b"name=the_reader_ " in info
+
+
+async def test_the_time_to_connect_is_over_then(redis_server: RedisServer) -> None:
+    """A line that is open stays open: the time that connecting may take is no limit to it."""
+    async with open_line(attrs.evolve(redis_server.settings, connect_timeout=0.5), name="x", silence=PATIENCE) as line:
+        since = trio.current_time()
+        await until(lambda: trio.current_time() - since > 0.7)
+        assert await line.execute("PING") == b"PONG"
 
 
 async def test_passwords(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import trio
 from redis_support import PATIENCE, RedisServer, until
 
-from trioworkers.bus.redis.book import Book, Joined, Keys, OtherProtocol, Taken
+from trioworkers.bus.redis.book import Book, Joined, Keys, OtherProtocol, Taken, milliseconds
 from trioworkers.bus.redis.dial import open_line
 from trioworkers.bus.redis.line import LineLost, RedisLine
 from trioworkers.bus.remote.transport import SessionOver
@@ -361,6 +361,11 @@ async def test_a_user_for_a_bus(tmp_path: Path) -> None:
             await book("a").leave(line)
             with pytest.raises(LineLost, match=r"(?i)permission"):
                 await attrs.evolve(book("a"), keys=Keys("b2")).join(line, (), token="t", protocol=1, replaces=None)  # noqa: S106 - the same
+
+
+def test_no_time_is_no_time() -> None:
+    """However short a time is, it is a millisecond for the server, to whom zero means for ever."""
+    assert [milliseconds(seconds) for seconds in (0.0, 0.0001, 0.0016, 2.5)] == [1, 1, 2, 2500]
 
 
 async def test_two_at_once(redis_server: RedisServer) -> None:

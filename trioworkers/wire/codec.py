@@ -184,8 +184,14 @@ def _converter() -> Converter:
     return converter
 
 
-def is_plain(values: Iterable[Any], depth: int = DEPTH) -> bool:
-    """Whether :func:`check_plain` would accept them all: that quickly, for most are."""
+def check_plain(value: Any, *path: object) -> None:
+    """Refuse what would silently turn into something else."""
+    if not _is_plain((value,), DEPTH):
+        _complain(value, *path)
+
+
+def _is_plain(values: Iterable[Any], depth: int) -> bool:
+    """Whether nothing is to be complained of: that quickly, for most are."""
     for value in values:
         kind = type(value)
         if kind in _CLEAR:
@@ -194,15 +200,15 @@ def is_plain(values: Iterable[Any], depth: int = DEPTH) -> bool:
             if not math.isfinite(value):
                 return False
         elif kind is dict:
-            if not (depth and all(type(key) is str for key in value) and is_plain(value.values(), depth - 1)):
+            if not (depth and all(type(key) is str for key in value) and _is_plain(value.values(), depth - 1)):
                 return False
-        elif not (kind is list and depth and is_plain(value, depth - 1)):
+        elif not (kind is list and depth and _is_plain(value, depth - 1)):
             return False
     return True
 
 
-def check_plain(value: Any, *path: object) -> None:
-    """Refuse what would silently turn into something else."""
+def _complain(value: Any, *path: object) -> None:
+    """Find what it is, and say where."""
     kind = type(value)
     if len(path) > DEPTH:
         raise TypeError(f"{_shown(path[:1])} is nested deeper than {DEPTH} levels")
@@ -210,10 +216,10 @@ def check_plain(value: Any, *path: object) -> None:
         for key, item in value.items():
             if type(key) is not str:
                 raise TypeError(f"{_shown(path)} has the key {key!r}: only str keys can be sent")
-            check_plain(item, *path, key)
+            _complain(item, *path, key)
     elif kind is list:
         for index, item in enumerate(value):
-            check_plain(item, *path, index)
+            _complain(item, *path, index)
     elif kind not in _PLAIN:
         raise TypeError(f"{_shown(path)} is a {kind.__name__}: only dict, list, str, int, float, bool and None can be sent")
     elif kind is float and not math.isfinite(value):
@@ -273,8 +279,7 @@ class Codec:
             raise WireError(f"{name} cannot be sent: it is not in the table, or never leaves the process")
         try:
             fields = self._converter.unstructure(message)
-            if not is_plain((fields,)):
-                check_plain(fields)
+            check_plain(fields)
             text = json.dumps({_TAG: tag, **fields}, separators=(",", ":"), ensure_ascii=False)
         except Exception as error:
             raise WireError(f"{name} cannot be sent: {describe(error)}") from error

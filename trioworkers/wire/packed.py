@@ -17,7 +17,7 @@ import msgspec
 from .._leaves import describe
 from ..errors import WireError
 from ..messages import BusMessage
-from .codec import BUILT_IN, Codec, check_plain, is_plain
+from .codec import BUILT_IN, Codec, check_plain
 
 _LONGEST: Final = 255
 """So many bytes a tag may have: their number is one byte."""
@@ -98,7 +98,7 @@ class PackedCodec(Codec):
         free, numbers = self._free[cls]
         for name in free:
             value = getattr(message, name)
-            if value and not is_plain((value,)):
+            if value:
                 check_plain(value, name)
         for name in numbers:
             number = getattr(message, name)

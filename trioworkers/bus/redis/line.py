@@ -155,7 +155,9 @@ class RedisLine:
         self._unwritten.append(data)
         self._queue.append(call)
         self._to_write.set()
-        self._watching.deadline = min(self._watching.deadline, self._limit(call))
+        limit = self._limit(call)
+        if limit < self._watching.deadline:  # noqa: PLR1730 - to set a deadline costs something, and it seldom changes
+            self._watching.deadline = limit
         return call
 
     def _limit(self, call: _Call) -> float:
