@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from redis_support import PATIENCE, RedisServer, open_proxy, until
+from redis_support import PATIENCE, Proxy, RedisServer, open_proxy, until
 
 from trioworkers import (
     BaseWorker,
@@ -130,6 +130,19 @@ async def numbers_of(runner: WorkerRunner, to: int, *, meanwhile: Any = None) ->
     return seen
 
 
+def cut(proxy: Proxy) -> None:
+    """Let nobody through any more, and close nothing."""
+    proxy.closed = True
+    for link in list(proxy.links):
+        link.swallow()
+
+
+def cut_off(folder: Path, size: int) -> None:
+    """Take so many bytes from the end of the server's journal."""
+    (journal,) = folder.rglob("*.aof")
+    os.truncate(journal, journal.stat().st_size - size)
+
+
 # -- what goes over the wire ---------------------------------------------------------------------------------------------
 
 
@@ -158,8 +171,7 @@ async def test_what_the_server_has_lost_is_sent_again(tmp_path: Path) -> None:
 
         async def crash() -> None:
             await server.kill()
-            (journal,) = tmp_path.rglob("*.aof")  # noqa: ASYNC240 - a test may
-            os.truncate(journal, journal.stat().st_size - 5000)
+            cut_off(tmp_path, 5000)
             await server.start()
 
         with trio.fail_after(PATIENCE):
@@ -199,9 +211,7 @@ async def test_a_job_of_somebody_cut_off_is_lost_at_both_ends(redis_server: Redi
                 with pytest.raises(PeerDownError, match="runner 'cellar'") as lost:
                     async with attic.job("stock", name="sleep"):
                         await stock.asleep.wait()
-                        proxy.closed = True
-                        for link in list(proxy.links):
-                            link.swallow()
+                        cut(proxy)
                         await trio.sleep_forever()
                 assert lost.value.status is JobStatus.ERROR
                 assert "stock" not in attic.registry
@@ -252,7 +262,7 @@ async def test_a_process_that_stood_still(redis_server: RedisServer) -> None:
 
 
 async def test_a_name_is_taken_on_the_whole_bus(redis_server: RedisServer) -> None:
-    """N4: a root's name, and a runner's, belong to one runner; who is refused them is told whose they are."""
+    """N4, U56: a root's name, and a runner's, belong to one runner; who is refused them is told whose they are."""
     async with open_runner(Stock(), bus=bus(redis_server.settings), name="cellar") as cellar:
         twin = WorkerRunner(name="cellar", bus=bus(redis_server.settings))
         with pytest.raises(DuplicateWorkerError, match="'cellar'"):
@@ -336,3 +346,39 @@ async def test_a_forger_is_not_heard(redis_server: RedisServer) -> None:
                 pass
         assert statistics(cellar).forged > 0
         assert "stock" not in street.registry
+
+
+async def stay(server: RedisSettings, name: str, worker: str, *, task_status: trio.TaskStatus[WorkerRunner]) -> None:
+    """Run a runner with one root until it ends."""
+    runner = WorkerRunner(name=name, bus=bus(server))
+    await runner.add_workers(Stock(worker))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(runner.run, auto_end=False))
+        task_status.started(runner)
+
+
+async def test_a_root_whose_name_was_taken_meanwhile(redis_server: RedisServer) -> None:
+    """N3, N4: who comes back and finds the name of a root taken gives that root up, and stays."""
+    async with open_proxy(redis_server.port) as proxy, trio.open_nursery() as nursery:
+        with trio.fail_after(PATIENCE):
+            cellar = await nursery.start(stay, proxy.settings, "cellar", "stock")
+            cut(proxy)
+            async with open_runner(Stock(), bus=bus(redis_server.settings), name="attic") as attic:
+                proxy.closed = False
+                await until(lambda: not cellar.workers, "the old one to be given up")
+                assert await numbers_of(attic, 3) == [0, 1, 2]
+                assert await numbers_of(cellar, 3) == [0, 1, 2]
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_runner_whose_name_was_taken_meanwhile(redis_server: RedisServer) -> None:
+    """N3, N4: who comes back and finds its own name taken fails: there is one of each."""
+    async with open_proxy(redis_server.port) as proxy:
+        with trio.fail_after(PATIENCE), pytest.raises(ExceptionGroup) as failed:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(stay, proxy.settings, "cellar", "stock")
+                cut(proxy)
+                async with open_runner(Stock(), bus=bus(redis_server.settings), name="cellar"):
+                    proxy.closed = False
+                    await trio.sleep_forever()
+        assert failed.group_contains(DuplicateWorkerError, match="'cellar' is taken")

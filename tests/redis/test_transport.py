@@ -100,7 +100,7 @@ async def test_leaving_at_once(redis_server: RedisServer, place: Place) -> None:
 
 
 async def test_a_crash(redis_server: RedisServer, place: Place) -> None:
-    """Who is cancelled does not leave: the others are told when its lease has run out, after its last words."""
+    """N2, U9: who is cancelled does not leave: the others are told when its lease has run out, after its last words."""
     a = await place.begin(transport(redis_server, ttl=1.0), "a")
     b = await place.begin(transport(redis_server, ttl=1.0), "b")
     b.station.send("a", *numbered(10))
@@ -111,7 +111,7 @@ async def test_a_crash(redis_server: RedisServer, place: Place) -> None:
 
 
 async def test_many_come_and_go(redis_server: RedisServer, place: Place) -> None:
-    """However many come and go at the same time, in the end everybody knows who is there."""
+    """N6: however many come and go at the same time, in the end everybody knows who is there."""
     lives: list[Life] = []
 
     async def begin(number: int) -> None:
@@ -128,7 +128,7 @@ async def test_many_come_and_go(redis_server: RedisServer, place: Place) -> None
 
 
 async def test_replacing(redis_server: RedisServer, place: Place) -> None:
-    """Who replaces a silent incarnation has its names at once, and the replaced one is over."""
+    """N3: who replaces a silent incarnation has its names at once, and the replaced one is over."""
     a = await place.begin(transport(redis_server), "a", "name")
     b = await place.begin(transport(redis_server), "b", "name", replaces="a")
     await a.over()
@@ -161,7 +161,7 @@ async def test_a_list_that_has_changed_meanwhile(redis_server: RedisServer, prox
 
 
 async def test_frames_keep_their_order(redis_server: RedisServer, place: Place) -> None:
-    """Frames of one sender arrive in order in each lane, all of them, once, as they were, and what was read is removed."""
+    """N1: frames of one sender arrive in order in each lane, all of them, once, as they were, and what was read is removed."""
     a = await place.begin(transport(redis_server), "a")
     b = await place.begin(transport(redis_server), "b")
     blob = bytes(range(256)) * 3000
@@ -211,7 +211,7 @@ def test_portions() -> None:
 
 @pytest.mark.parametrize("lane", [0, 1])
 async def test_last_words(lane: int, redis_server: RedisServer, proxy: Proxy, place: Place) -> None:
-    """However many frames of whichever lane somebody has written before it left, all of them arrive before its farewell."""
+    """N6: however many frames of whichever lane somebody has written before it left, all of them arrive before its farewell."""
     a = await place.begin(transport(proxy), "a")
     b = await place.begin(transport(redis_server), "b")
     await until(lambda: a.station.present == ["a", "b"])
@@ -271,7 +271,7 @@ async def apart(proxy: Proxy, life: Life) -> None:
 
 
 async def test_a_restart_with_its_data(tmp_path: Path, place: Place) -> None:
-    """A server that is killed and comes back with its data has cost nobody its membership, and no frame."""
+    """N5: a server that is killed and comes back with its data has cost nobody its membership, and no frame."""
     async with RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as server:
         a = await place.begin(transport(server), "a")
         b = await place.begin(transport(server), "b")
@@ -290,7 +290,7 @@ async def test_a_restart_with_its_data(tmp_path: Path, place: Place) -> None:
 
 
 async def test_a_restart_without_its_data(redis_server: RedisServer, place: Place) -> None:
-    """A server that comes back without its data ends every session, and says why."""
+    """N3: a server that comes back without its data ends every session, and says why."""
     lives = [await place.begin(transport(redis_server), name) for name in "ab"]
     await redis_server.restart()
     for life in lives:
@@ -308,7 +308,7 @@ async def test_data_removed_under_way(redis_server: RedisServer, place: Place) -
 
 
 async def test_an_outage_is_nobodys_silence(redis_server: RedisServer, place: Place) -> None:
-    """A server that was away for longer than a lease has cost nobody its membership."""
+    """N5: a server that was away for longer than a lease has cost nobody its membership."""
     lives = [await place.begin(transport(redis_server, ttl=1.0), name) for name in "ab"]
     await until(lambda: lives[0].station.present == ["a", "b"])
     redis_server.pause()
@@ -324,7 +324,7 @@ async def test_an_outage_is_nobodys_silence(redis_server: RedisServer, place: Pl
 
 
 async def test_an_outage_that_is_too_long(redis_server: RedisServer, place: Place) -> None:
-    """A server that stays away for longer than the limit ends the session, after the station was told of the loss."""
+    """N3: a server that stays away for longer than the limit ends the session, after the station was told of the loss."""
     a = await place.begin(transport(redis_server, outage_limit=0.3), "a")
     await redis_server.kill()
     await a.over()
@@ -381,7 +381,7 @@ async def said(stream: trio.abc.ReceiveStream, end: bytes) -> bytes:
 
 
 async def test_a_stopped_process(redis_server: RedisServer, place: Place) -> None:
-    """A process that is stopped for longer than its lease is missed by the others, and told so when it runs again."""
+    """N3: a process that is stopped for longer than its lease is missed by the others, and told so when it runs again."""
     a = await place.begin(transport(redis_server, beat=0.1, ttl=1.0), "a")
     command = [sys.executable, str(HERE.parent / "stopped_runner.py"), str(redis_server.port), "b", "0.1", "1.0"]
     process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE)
@@ -509,7 +509,7 @@ async def test_a_name_that_is_claimed_again(redis_server: RedisServer, place: Pl
 
 
 async def test_a_silent_owner(redis_server: RedisServer, place: Place) -> None:
-    """A name of somebody who has crashed is waited for, by who claims and by who joins, until its owner is found to be dead."""
+    """N4: a name of somebody who has crashed is waited for, by who claims and by who joins, until its owner is found to be dead."""
     a = await place.begin(transport(redis_server, ttl=1.0), "a", "root", "x")
     b = await place.begin(transport(redis_server, ttl=1.0), "b")
     await a.crash()
@@ -524,7 +524,7 @@ async def test_a_silent_owner(redis_server: RedisServer, place: Place) -> None:
 
 
 async def test_joining_with_a_taken_name(redis_server: RedisServer, place: Place) -> None:
-    """Who would join with a name that somebody holds who is alive cannot."""
+    """N4: who would join with a name that somebody holds who is alive cannot."""
     await place.begin(transport(redis_server), "a", "root")
     with trio.fail_after(PATIENCE), pytest.raises(NameTakenError) as caught:
         await place.begin(transport(redis_server), "b", "y", "root")
