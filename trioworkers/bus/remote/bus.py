@@ -208,7 +208,7 @@ class RemoteBus(WorkerBus):
         self._claims[runner] = None
         failure: Exception | None = None
         try:
-            with trio.CancelScope() as scope:
+            with trio.CancelScope() as scope:  # noqa: ASYNC912 - to be a member waits
                 status = _Joined(partial(self._has_joined, scope), task_status)
                 async with trio.open_nursery() as self._nursery:
                     try:

@@ -1,4 +1,4 @@
-"""One incarnation of a runner on the bus: whom it knows, and what goes to and fro. What a transport sees of a bus."""
+"""One incarnation of a runner on the bus: whom it knows, and what is said either way. What a transport sees of a bus."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class PeerStatistics:
         incarnation: Which life of it.
         runner: Its runner's name, once it has said so.
         workers: Its workers that are known here.
-        link: What has gone to and fro.
+        link: What has gone either way.
     """
 
     incarnation: str
