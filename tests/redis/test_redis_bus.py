@@ -320,10 +320,10 @@ async def test_what_cannot_be_sent_is_refused_where_it_is_sent(redis_server: Red
     ):
         with pytest.raises(WireError, match="payload"):
             async with attic.job("stock", name="count", payload={"to": {1}}):
-                pass
+                ...
         with pytest.raises(MessageTooLargeError):
             async with attic.job("stock", name="count", payload={"to": "x" * 20_000}):
-                pass
+                ...
         for how, reason in (("badly", "is a set"), ("at length", "has 2")):
             with pytest.raises(JobError, match=reason) as refused:
                 async with attic.job("stock", name="answer", payload={"how": how}):
@@ -343,7 +343,7 @@ async def test_a_forger_is_not_heard(redis_server: RedisServer) -> None:
         assert await numbers_of(attic, 3) == [0, 1, 2]
         with pytest.raises(JobError, match="timeout"):
             async with street.job("stock", name="count", payload={"to": 3}, timeout=5 * BEAT):
-                pass
+                ...
         assert statistics(cellar).forged > 0
         assert "stock" not in street.registry
 

@@ -53,7 +53,7 @@ class ErrorListener(BaseWorker):
 @pytest.mark.parametrize("verb", ["end", "cancel"])
 @pytest.mark.parametrize("scope", ["runner", "bus"])
 async def test_ending_a_session(verb: str, scope: Any, autojump_clock: MockClock) -> None:
-    """An end or a cancel is its own runner's affair, unless it is said to be for the whole bus."""
+    """U54: an end or a cancel is its own runner's affair, unless it is said to be for the whole bus."""
     workers = [Recorder("a"), Recorder("b"), Recorder("c")]
     async with town() as place:
         one, two, three = await place.open_all(one=[workers[0]], two=[workers[1]], three=[workers[2]])
@@ -96,7 +96,7 @@ async def test_a_worker_elsewhere_is_ended(autojump_clock: MockClock) -> None:
 
 
 async def test_messages_in_order(autojump_clock: MockClock) -> None:
-    """B1: from one worker to another messages of a kind come in order, the urgent ones before those that wait."""
+    """N1, B1: from one worker to another messages of a kind come in order, the urgent ones before those that wait."""
     reader = Reader("reader", 0.01)
     async with town(types=TYPES) as place:
         left, _ = await place.open_all(left=[], right=[reader])
@@ -109,7 +109,7 @@ async def test_messages_in_order(autojump_clock: MockClock) -> None:
 
 
 async def test_a_full_mailbox_elsewhere(autojump_clock: MockClock) -> None:
-    """``send`` to a full mailbox elsewhere waits, is in the statistics, and goes on when there is room."""
+    """N7: ``send`` to a full mailbox elsewhere waits, is in the statistics, and goes on when there is room."""
     reader = Reader("reader", 1.0)
     async with town(types=TYPES, mailbox_capacity=4) as place:
         left, right = await place.open_all(left=[Reader("here", 1.0)], right=[reader])
@@ -165,7 +165,7 @@ async def test_whoever_waits_for_room(autojump_clock: MockClock) -> None:
 
 
 async def test_a_full_window(autojump_clock: MockClock) -> None:
-    """``send`` waits when as many as the window has room for are under way; ``post`` does not."""
+    """N7: ``send`` waits when as many as the window has room for are under way; ``post`` does not."""
     reader = Reader("reader")
     async with town(types=TYPES, window=4) as place:
         left, right = await place.open_all(left=[], right=[reader])

@@ -33,7 +33,7 @@ async def usable(place: Town) -> None:
 
 
 async def test_a_runner_that_crashes(autojump_clock: MockClock) -> None:
-    """Whoever waits for a runner that crashes is told, with its name, within the ttl; what it had asked for is cancelled."""
+    """N2, U9: whoever waits for a runner that crashes is told, with its name, within the ttl; what it had asked for is cancelled."""
     log: list[Any] = []
     watcher = Recorder("watcher")
     async with town() as place:
@@ -59,7 +59,7 @@ async def test_a_runner_that_crashes(autojump_clock: MockClock) -> None:
 
 
 async def test_a_group_that_loses_a_member(autojump_clock: MockClock) -> None:
-    """A member that is lost is that member's error; the others are cancelled, or go on."""
+    """N2: a member that is lost is that member's error; the others are cancelled, or go on."""
     async with town() as place:
         left, right = await place.open_all(left=[Hand("here", nap(20))], right=[Hand("there", forever)])
         async with trio.open_nursery() as nursery:
@@ -72,7 +72,7 @@ async def test_a_group_that_loses_a_member(autojump_clock: MockClock) -> None:
 
 
 async def test_only_those_concerned(autojump_clock: MockClock) -> None:
-    """When one runner is lost, jobs with others go on, on both sides."""
+    """N2: when one runner is lost, jobs with others go on, on both sides."""
     async with town() as place:
         left, right, third = await place.open_all(left=[Hand("here", nap(20))], right=[Hand("there", nap(20))], third=[])
         answers: list[dict[str, Any]] = []
@@ -89,7 +89,7 @@ async def test_only_those_concerned(autojump_clock: MockClock) -> None:
 
 
 async def test_a_clean_leave_is_no_crash(autojump_clock: MockClock) -> None:
-    """When a runner leaves, the others know at once."""
+    """N2: when a runner leaves, the others know at once."""
     async with town() as place:
         left, right = await place.open_all(left=[], right=[Hand("there", forever)])
         async with trio.open_nursery() as nursery:
@@ -106,7 +106,7 @@ async def test_a_clean_leave_is_no_crash(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("how", ["paused", "cut"])
 async def test_a_short_absence_is_none(how: str, autojump_clock: MockClock) -> None:
-    """A runner that hangs, or is cut off, for less than the ttl misses nothing, and is not missed."""
+    """N5: a runner that hangs, or is cut off, for less than the ttl misses nothing, and is not missed."""
     async with town() as place:
         left, right = await place.open_all(left=[], right=[Hand("there", echo)])
         lives = left.incarnation, right.incarnation
@@ -127,7 +127,7 @@ async def test_a_short_absence_is_none(how: str, autojump_clock: MockClock) -> N
 
 @pytest.mark.parametrize("how", ["paused", "cut"])
 async def test_a_long_absence(how: str, autojump_clock: MockClock) -> None:
-    """A runner that is away for longer than the ttl is down for the others; it finds out, and begins again with its workers."""
+    """N3: a runner that is away for longer than the ttl is down for the others; it finds out, and begins again with its workers."""
     log: list[Any] = []
     lines = Lines()
     async with town() as place:
@@ -165,7 +165,7 @@ async def test_a_long_absence(how: str, autojump_clock: MockClock) -> None:
 
 
 async def test_a_name_taken_meanwhile(autojump_clock: MockClock) -> None:
-    """A root whose name was claimed while its runner was away is cancelled, with that as its reason; the others go on."""
+    """N3, N4: a root whose name was claimed while its runner was away is cancelled, with that as its reason; the others go on."""
     async with town() as place:
         root = Recorder("root")
         left, right = await place.open_all(left=[], right=[root, Hand("there", echo)])
@@ -183,7 +183,7 @@ async def test_a_name_taken_meanwhile(autojump_clock: MockClock) -> None:
 
 
 async def test_a_runner_s_own_name_taken_meanwhile(autojump_clock: MockClock) -> None:
-    """A runner whose own name was claimed while it was away ends, and says why; its workers are cancelled."""
+    """N3, N4: a runner whose own name was claimed while it was away ends, and says why; its workers are cancelled."""
     async with town() as place:
         root = Recorder("root")
         right = await place.open("right", root)
@@ -200,7 +200,7 @@ async def test_a_runner_s_own_name_taken_meanwhile(autojump_clock: MockClock) ->
 
 @pytest.mark.parametrize("seconds", [0.3, 3.0, 10.0])
 async def test_an_outage_with_memory(seconds: float, autojump_clock: MockClock) -> None:
-    """A server that comes back with what it knew, however late: nobody is taken for dead, no job is lost."""
+    """N5, U57: a server that comes back with what it knew, however late: nobody is taken for dead, no job is lost."""
     async with town() as place:
         left, right = await place.open_all(left=[], right=[Hand("there", nap(1)), Hand("oche", echo)])
         async with trio.open_nursery() as nursery:
@@ -218,7 +218,7 @@ async def test_an_outage_with_memory(seconds: float, autojump_clock: MockClock) 
 
 
 async def test_an_outage_without_memory(autojump_clock: MockClock) -> None:
-    """A server that comes back empty: jobs end as reset on both sides, and all begin again."""
+    """N3, U10: a server that comes back empty: jobs end as reset on both sides, and all begin again."""
     log: list[Any] = []
     async with town() as place:
         left, right = await place.open_all(left=[Hand("echo", echo)], right=[Hand("there", tidy(0, log)), Hand("oche", echo)])
@@ -237,7 +237,7 @@ async def test_an_outage_without_memory(autojump_clock: MockClock) -> None:
 
 
 async def test_an_outage_beyond_the_limit(autojump_clock: MockClock) -> None:
-    """When a server is away for too long, whoever waits is told; local work goes on, and all is well when it is back."""
+    """N2, N3, U10: when a server is away for too long, whoever waits is told; local work goes on, and all is well when it is back."""
     async with town() as place:
         hand = Hand("there", forever)
         left, right = await place.open_all(left=[Hand("echo", echo)], right=[hand, Hand("oche", echo)])
@@ -298,7 +298,7 @@ async def test_cancelled_between_two_lives(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("fault", ["lose", "double"])
 async def test_frames_lost_and_doubled(fault: str, autojump_clock: MockClock) -> None:
-    """A transport that loses frames, or brings them twice, is not noticed but in the statistics."""
+    """N1: a transport that loses frames, or brings them twice, is not noticed but in the statistics."""
     async with town() as place:
         left, right = await place.open_all(left=[], right=[Hand("there", echo)])
         await trio.sleep(3)

@@ -33,7 +33,7 @@ class Stuck(BaseWorker):
 
 
 async def test_a_root_s_name_is_taken(autojump_clock: MockClock) -> None:
-    """A root whose name a runner elsewhere has is refused, with that runner's name; nothing of it stays."""
+    """N4, U56: a root whose name a runner elsewhere has is refused, with that runner's name; nothing of it stays."""
     async with town() as place:
         left, right = await place.open_all(left=[Recorder("a")], right=[])
         with pytest.RaisesGroup(pytest.RaisesExc(DuplicateWorkerError, match="'a' is taken on this bus by runner 'left'")):
@@ -74,7 +74,7 @@ async def test_a_root_is_given_up_while_it_claims(autojump_clock: MockClock) -> 
 
 @pytest.mark.parametrize("how", ["left", "crashed", "fails"])
 async def test_names_are_free_when_their_runner_is_gone(how: str, autojump_clock: MockClock) -> None:
-    """The names of a runner that is gone, roots' and its own, are free: at once if it has left, else when it is declared down."""
+    """N4: the names of a runner that is gone, roots' and its own, are free: at once if it has left, else when it is declared down."""
     async with town() as place:
         left, right = await place.open_all(left=[Recorder("a")], right=[])
         if how == "left":
@@ -93,7 +93,7 @@ async def test_names_are_free_when_their_runner_is_gone(how: str, autojump_clock
 
 
 async def test_a_runner_s_name_is_taken(autojump_clock: MockClock) -> None:
-    """A second runner of a name is refused, with nothing else wrapped around it, and so is one called like a root."""
+    """N4: a second runner of a name is refused, with nothing else wrapped around it, and so is one called like a root."""
     async with town() as place:
         await place.open("left", Recorder("a"))
         root = Recorder("b")

@@ -76,7 +76,7 @@ async def test_no_frames_and_no_members(autojump_clock: MockClock) -> None:
 
 
 async def test_a_third_party(autojump_clock: MockClock) -> None:
-    """Nobody but the two runners of a job has anything to say about it, not even with the right names and the right id."""
+    """N8: nobody but the two runners of a job has anything to say about it, not even with the right names and the right id."""
     asker = Recorder("asker")
     async with town() as place:
         left, right, liar = await place.open_all(left=[asker], right=[Hand("hand", forever)], liar=[])
@@ -191,7 +191,7 @@ async def test_an_answer_that_nobody_has_asked_for(autojump_clock: MockClock) ->
 
 
 async def test_signed(autojump_clock: MockClock) -> None:
-    """On a bus with a key, nobody without it has anything to say, and nothing said to one can be said to another."""
+    """N8: on a bus with a key, nobody without it has anything to say, and nothing said to one can be said to another."""
     async with town(key=b"secret") as place:
         left, right, third = await place.open_all(left=[], right=[Hand("hand", echo)], third=[])
         assert await ask(left.runner, "hand") == {"echo": {}}
@@ -231,7 +231,7 @@ async def test_signed(autojump_clock: MockClock) -> None:
     )
 )
 def test_anything_arrives(frames: list[bytes]) -> None:
-    """Whatever arrives, from a member or not, the runner stands, and still does what it is for."""
+    """N8: whatever arrives, from a member or not, the runner stands, and still does what it is for."""
 
     async def run() -> None:
         server = Server()

@@ -47,7 +47,7 @@ def heard(recorder: Recorder) -> list[tuple[str, str]]:
 
 
 async def test_roots_are_known_to_all(autojump_clock: MockClock) -> None:
-    """R1: each registry lists the roots of the other runners, with what they said of them, until they are gone."""
+    """N6, R1: each registry lists the roots of the other runners, with what they said of them, until they are gone."""
     async with town() as place:
         one, two, three = await place.open_all(one=[Recorder("a")], two=[Recorder("b", active=False)], three=[])
         for at, local, remote in ((one, ["a"], ["b"]), (two, ["b"], ["a"]), (three, [], ["a", "b"])):
@@ -134,7 +134,7 @@ async def test_children_are_watched(autojump_clock: MockClock) -> None:
 
 
 async def test_children_nobody_asked_for_stay_home(autojump_clock: MockClock) -> None:
-    """A child whom nobody elsewhere watches costs no frame, however often it comes and goes."""
+    """U55: a child whom nobody elsewhere watches costs no frame, however often it comes and goes."""
     parent = Parent("parent")
     async with town() as place:
         left, right = await place.open_all(left=[], right=[parent])
@@ -186,7 +186,7 @@ async def test_a_known_child_is_forgotten_when_it_goes(autojump_clock: MockClock
 
 
 async def test_newcomers_hear_of_everybody_and_of_what_is_wanted(autojump_clock: MockClock) -> None:
-    """A runner that joins later is told of all roots, and asked for the children that are waited for."""
+    """N6: a runner that joins later is told of all roots, and asked for the children that are waited for."""
     watcher = Recorder("watcher")
     async with town() as place:
         await place.open("left", watcher)
