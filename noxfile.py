@@ -83,7 +83,7 @@ def floors(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def examples(session: nox.Session) -> None:
-    """Every example runs and prints what it says it prints; so do the two censuses (that over processes if there is a redis-server)."""
+    """Every example runs and prints what it says it prints; so do both censuses (over processes if there is a redis-server)."""
     session.install("-e", ".", *group("test"))
     session.run(
         "pytest", "tests/integration/test_examples.py", "tests/integration/test_census.py", "tests/redis/test_distributed_census.py"

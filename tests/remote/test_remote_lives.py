@@ -235,7 +235,7 @@ async def test_losing_one_s_place_while_leaving(autojump_clock: MockClock) -> No
 
 
 async def test_statistics(autojump_clock: MockClock) -> None:
-    """The statistics say who is there, what has gone to and fro, and what is open."""
+    """The statistics say who is there, what has gone either way, and what is open."""
     async with town() as place:
         left, right = await place.open_all(left=[], right=[Hand("hand", nap(2)), Hand("other", echo)])
         async with trio.open_nursery() as nursery:
