@@ -16,7 +16,7 @@ nox.options.sessions = ["lint", "types", "floors", "tests", "examples", "docs", 
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-CODE = ["trioworkers", "tests", "examples", "noxfile.py", "docs"]
+CODE = ["trioworkers", "_trioworkers_pytest.py", "tests", "examples", "noxfile.py", "docs"]
 ASYNC_EXCEPTIONS = [
     "ASYNC109",  # `timeout` is in the API's signatures: one deadline over readiness and work, which no outer scope could be
     "ASYNC114",  # our startable functions are started by our own nurseries, as the checker's list cannot say
@@ -58,7 +58,8 @@ def lint(session: nox.Session) -> None:
     options = ["--enable=ASYNC", f"--disable={','.join(ASYNC_EXCEPTIONS)}", "--transform-async-generator-decorators=job"]
     # not the tests: they do on purpose, in worlds of their own, what it warns of
     session.run("flake8-async", *options, *files, silent=True)
-    session.run("interrogate", "-q", "trioworkers", "examples")  # ruff's D rules see to the tests, whose classes are often local
+    # ruff's D rules see to the tests, whose classes are often local
+    session.run("interrogate", "-q", "trioworkers", "_trioworkers_pytest.py", "examples")
     session.run("codespell", *CODE, "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "changelog.d")
 
 
@@ -67,7 +68,7 @@ def types(session: nox.Session) -> None:
     """Types: mypy strict on everything, pyright on the package, and every public name fully typed."""
     session.install(".", *group("types"))
     session.run("mypy")
-    session.run("pyright", "trioworkers")
+    session.run("pyright")
     with tempfile.TemporaryDirectory() as elsewhere:  # away from the checkout, so that the installed package is what is looked at
         session.chdir(elsewhere)
         session.run("pyright", "--verifytypes", "trioworkers", "--ignoreexternal")
@@ -106,6 +107,14 @@ def build(session: nox.Session) -> None:
     session.install("--force-reinstall", str(wheel))
     session.chdir(dist)
     session.run("python", "-m", "trioworkers", "--version")
+
+
+@nox.session(python=PYTHONS[0], name="bench-redis")
+def bench_redis(session: nox.Session) -> None:
+    """Jobs over Redis beside the reference's, interleaved; then what outages cost. Needs `redis-server`."""
+    session.install(".[redis]", "pipecat-ai==1.14.0", "redis>=8", "trustme")
+    session.run("python", "tests/bench/bench_redis.py", *session.posargs)
+    session.run("python", "tests/bench/outages_redis.py")
 
 
 @nox.session(python=PYTHONS[0])

@@ -25,7 +25,9 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(trio|attrs|collections|contextlib|typing|types|signal|unittest|random|hypothesis)\..*"),
     (r"py:.*", r"(trioworkers\..*\.)?[A-Z]"),  # type variables
     (r"py:class", r"trioworkers\.testing\.(system\.Mark|_simbus\.SimBus)"),  # nobody makes one
-    (r"py:class", r"trioworkers\.wire\.Codec"),  # the buses' own
+    (r"py:class", r"trioworkers\.wire\.(Codec|serializer\.Serializer)"),  # the buses' own
+    (r"py:class", r"trioworkers\.bus\.directory\.(Roster|Directory)"),  # what a bus and a registry know of each other
+    (r"py:class", r"trioworkers\.messages\.BusJobAnswerMessage"),  # what all answers have in common; nobody makes one
     (r"py:class", r"trioworkers\.observers\.Observers"),  # the buses' own, too
     (r"py:class", r"trioworkers\.bus\.inbox\.Inbox"),  # what a worker subscribes with; nobody else has one
 ]

@@ -214,9 +214,7 @@ class MemoryTransport(Transport):
 
     async def _write(self, station: Station) -> None:
         while not station.leaving.is_set():
-            async with trio.open_nursery() as nursery:
-                for wait in (station.wait_outgoing, station.leaving.wait):
-                    nursery.start_soon(self._first, wait, nursery.cancel_scope)
+            await station.wait_outgoing()
             if parcels := station.outgoing(BATCH):
                 await self._put(station, parcels)
         while parcels := station.outgoing(BATCH):
@@ -224,11 +222,6 @@ class MemoryTransport(Transport):
         await self._frozen()
         self._check()
         self.server.remove(station.incarnation)
-
-    @staticmethod
-    async def _first(wait: Callable[[], Awaitable[object]], scope: trio.CancelScope) -> None:
-        await wait()
-        scope.cancel()
 
     async def _put(self, station: Station, parcels: Sequence[Parcel]) -> None:
         await self._frozen()

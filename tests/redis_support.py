@@ -7,7 +7,7 @@ import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from inspect import isawaitable
 from pathlib import Path
@@ -92,6 +92,10 @@ class RedisServer:
         command = [self.path, *port, "--bind", "127.0.0.1", "--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]
         with (self.folder / "log").open("ab") as log:
             self._process = await trio.lowlevel.open_process([*command, *self.options], stdout=log, stderr=log)
+        await self.wait_until_it_answers(loaded=loaded)
+
+    async def wait_until_it_answers(self, *, loaded: bool) -> None:
+        """Wait until it does, and, if so wanted, has loaded its data."""
         await until(partial(self._answers, loaded=loaded), f"an answer of redis-server, which writes to {self.folder / 'log'}")
 
     async def kill(self) -> None:
@@ -151,11 +155,13 @@ class Link:
         first: What the client said first: who it is.
         near: The stream to the client.
         far: The stream to the server.
+        deaf: Whether nothing of what the server says gets through, while the server hears all.
     """
 
     first: bytes
     near: trio.SocketStream
     far: trio.SocketStream
+    deaf: bool = attrs.field(default=False, init=False)
     _hole: bool = attrs.field(default=False, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
@@ -180,15 +186,13 @@ class Link:
                 nursery.start_soon(self._carry, self.far, self.near, delay)
 
     async def _carry(self, source: trio.SocketStream, target: trio.SocketStream, delay: Callable[[], float]) -> None:
-        try:
+        with suppress(trio.BrokenResourceError):
             if source is self.near:
                 await target.send_all(self.first)
             while data := await source.receive_some():
                 await trio.sleep(delay())
-                if not self._hole:
+                if not (self._hole or (self.deaf and source is self.far)):
                     await target.send_all(data)
-        except trio.BrokenResourceError:
-            pass
         if self._hole:  # somebody who fell into a hole hears no goodbye either
             await trio.sleep_forever()
         self._scope.cancel()
@@ -203,6 +207,8 @@ class Proxy:
         port: Its own.
         delay: How many seconds each piece of data is held back.
         links: Every connection so far.
+        closed: Whether new connections are closed at once.
+        refused: How many were.
     """
 
     target: int
@@ -210,6 +216,7 @@ class Proxy:
     delay: float = 0.0
     links: list[Link] = attrs.field(factory=list)
     closed: bool = False
+    refused: int = 0
 
     @property
     def settings(self) -> RedisSettings:
@@ -223,7 +230,9 @@ class Proxy:
     async def serve(self, near: trio.SocketStream) -> None:
         """Carry one connection."""
         async with near:
-            if self.closed or not (first := bytes(await near.receive_some())):
+            first = bytes(await near.receive_some())
+            if self.closed:
+                self.refused += 1
                 return
             async with await trio.open_tcp_stream("127.0.0.1", self.target) as far:
                 link = Link(first, near, far)

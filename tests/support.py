@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import attrs
@@ -133,3 +134,40 @@ async def within(seconds: float) -> AsyncIterator[None]:
     """Fail, instead of hanging, after some (virtual) seconds."""
     with trio.fail_after(seconds):
         yield
+
+
+class Countdown(trio.abc.Instrument):
+    """Calls something when the tasks other than the one that made it have taken so many steps."""
+
+    def __init__(self, steps: int, call: Callable[[], object]) -> None:
+        self.steps = steps
+        self._call = call
+        self._maker = trio.lowlevel.current_task()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count."""
+        if task is not self._maker:
+            self.steps -= 1
+            if not self.steps:
+                self._call()
+
+
+@contextmanager
+def after_steps(steps: int, call: Callable[[], object]) -> Iterator[None]:
+    """Call something when other tasks have taken so many steps: a moment that does not depend on their order."""
+    countdown = Countdown(steps, call)
+    trio.lowlevel.add_instrument(countdown)
+    try:
+        yield
+    finally:
+        trio.lowlevel.remove_instrument(countdown)
+
+
+@contextmanager
+def ctrl_c() -> Iterator[None]:
+    """Let SIGINT be Python's ``KeyboardInterrupt``, also if a shell runs the tests in the background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

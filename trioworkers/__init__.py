@@ -21,6 +21,7 @@ from ._sources import sources as sources
 from ._transitions import JobState as JobState
 from ._transitions import WorkerState as WorkerState
 from .bus import BusStatistics as BusStatistics
+from .bus import LinkStatistics as LinkStatistics
 from .bus import LocalBus as LocalBus
 from .bus import MailboxStatistics as MailboxStatistics
 from .bus import PeerStatistics as PeerStatistics

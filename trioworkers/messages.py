@@ -10,12 +10,11 @@ Reference: pipecat.bus.messages.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Any, ClassVar
 
 import attrs
-from attrs import validators
 
 from .types import JobStatus, Loss, WorkerRegistryEntry
 
@@ -30,11 +29,53 @@ class Priority(IntEnum):
     DATA = 1
 
 
-_NAME = validators.and_(validators.instance_of(str), validators.min_len(1))
-_TEXT = validators.instance_of(str)
-_OPTIONAL_TEXT = validators.optional(_TEXT)
-_OPTIONAL_DICT = validators.optional(validators.instance_of(dict))
-_DEADLINE = validators.instance_of((int, float))
+_Check = Callable[[object, "attrs.Attribute[Any]", object], None]
+
+
+def _of(*types: type, none: bool = False, least: int | None = None) -> _Check:
+    """Return a validator: one function for each kind of field, for messages are made by the thousand.
+
+    Args:
+        types: The types that a value may have.
+        none: Whether it may be ``None``, too.
+        least: The least number, or the least length, that it may have.
+    """
+    first = types[0]
+    size: Callable[[Any], int] = len if first is str else int
+
+    def check(message: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if value is None and none:
+            return
+        if type(value) is not first and not isinstance(value, types):
+            kinds = " or ".join(kind.__name__ for kind in types)
+            raise TypeError(f"{type(message).__name__}.{attribute.name} must be a {kinds}{' or None' * none}, not {value!r}")
+        if least is not None and size(value) < least:
+            rule = "must not be empty" if first is str else f"must be {least} or more, not {value!r}"
+            raise ValueError(f"{type(message).__name__}.{attribute.name} {rule}")
+
+    return check
+
+
+def _each(kind: type) -> Callable[[object, attrs.Attribute[Any], tuple[Any, ...]], None]:
+    check = _of(kind)
+
+    def check_each(message: object, attribute: attrs.Attribute[Any], values: tuple[Any, ...]) -> None:
+        for value in values:
+            check(message, attribute, value)
+
+    return check_each
+
+
+_NAME = _of(str, least=1)
+_OPTIONAL_NAME = _of(str, none=True, least=1)
+_TEXT = _of(str)
+_OPTIONAL_TEXT = _of(str, none=True)
+_DICT = _of(dict)
+_OPTIONAL_DICT = _of(dict, none=True)
+_BOOL = _of(bool)
+_SECONDS = _of(float, int)
+_OPTIONAL_SECONDS = _of(float, int, none=True)
+_COUNT = _of(int, least=1)
 
 
 class BusLocalMessage:
@@ -68,7 +109,7 @@ class BusMessage:
         cls.local = issubclass(cls, BusLocalMessage)
 
     source: str = attrs.field(validator=_NAME)
-    target: str | None = attrs.field(default=None, validator=validators.optional(_NAME))
+    target: str | None = attrs.field(default=None, validator=_OPTIONAL_NAME)
 
     def bounce(self, reason: str) -> BusMessage | None:
         """What the sender is told when nobody called ``target`` is there; ``None`` if it does not wait for anything."""
@@ -124,9 +165,9 @@ class BusWorkerReadyMessage(BusDataMessage):
 
     runner: str = attrs.field(validator=_TEXT)
     parent: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
-    active: bool = attrs.field(default=True, validator=validators.instance_of(bool))
-    bridged: bool = attrs.field(default=False, validator=validators.instance_of(bool))
-    started_at: float | None = attrs.field(default=None, validator=validators.optional(validators.instance_of((int, float))))
+    active: bool = attrs.field(default=True, validator=_BOOL)
+    bridged: bool = attrs.field(default=False, validator=_BOOL)
+    started_at: float | None = attrs.field(default=None, validator=_OPTIONAL_SECONDS)
 
 
 @attrs.frozen(kw_only=True)
@@ -156,24 +197,22 @@ class BusWorkerRegistryMessage(BusSystemMessage):
     """One runner tells another of workers that are there, or are not what they were."""
 
     runner: str = attrs.field(validator=_TEXT)
-    workers: tuple[WorkerRegistryEntry, ...] = attrs.field(
-        default=(), converter=_entries, validator=validators.deep_iterable(validators.instance_of(WorkerRegistryEntry))
-    )
+    workers: tuple[WorkerRegistryEntry, ...] = attrs.field(default=(), converter=_entries, validator=_each(WorkerRegistryEntry))
 
 
 @attrs.frozen(kw_only=True)
 class BusWorkersGoneMessage(BusSystemMessage):
     """One runner tells another which of its workers are not there any more."""
 
-    workers: tuple[str, ...] = attrs.field(converter=_ids, validator=validators.deep_iterable(_TEXT))
+    workers: tuple[str, ...] = attrs.field(converter=_ids, validator=_each(str))
 
 
 @attrs.frozen(kw_only=True)
 class BusWorkersWantedMessage(BusSystemMessage):
     """One runner tells another of whom, though no roots, it wants to hear; or, not ``wanted``, that it does no more."""
 
-    workers: tuple[str, ...] = attrs.field(converter=_ids, validator=validators.deep_iterable(_TEXT))
-    wanted: bool = attrs.field(default=True, validator=validators.instance_of(bool))
+    workers: tuple[str, ...] = attrs.field(converter=_ids, validator=_each(str))
+    wanted: bool = attrs.field(default=True, validator=_BOOL)
 
 
 @attrs.frozen(kw_only=True)
@@ -181,7 +220,7 @@ class BusWorkerRoomMessage(BusSystemMessage):
     """One runner tells another whether there is room in a worker's mailbox."""
 
     worker: str = attrs.field(validator=_NAME)
-    room: bool = attrs.field(validator=validators.instance_of(bool))
+    room: bool = attrs.field(validator=_BOOL)
 
 
 @attrs.frozen(kw_only=True)
@@ -221,11 +260,11 @@ class BusJobRequestMessage(BusDataMessage):
 
     job_id: str = attrs.field(validator=_TEXT)
     job_name: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
-    payload: dict[str, Any] = attrs.field(factory=dict, converter=_payload, validator=validators.instance_of(dict))
-    timeout: float | None = attrs.field(default=None, validator=validators.optional(_DEADLINE))
-    deadline: float = attrs.field(default=math.inf, validator=_DEADLINE)
-    chain: tuple[str, ...] = attrs.field(default=(), converter=_ids, validator=validators.deep_iterable(_TEXT))
-    window: int = attrs.field(default=WINDOW, validator=(validators.instance_of(int), validators.ge(1)))
+    payload: dict[str, Any] = attrs.field(factory=dict, converter=_payload, validator=_DICT)
+    timeout: float | None = attrs.field(default=None, validator=_OPTIONAL_SECONDS)
+    deadline: float = attrs.field(default=math.inf, validator=_SECONDS)
+    chain: tuple[str, ...] = attrs.field(default=(), converter=_ids, validator=_each(str))
+    window: int = attrs.field(default=WINDOW, validator=_COUNT)
 
     def bounce(self, reason: str) -> BusMessage | None:
         """An ERROR answer: whoever asks somebody who is not there must not wait for ever."""
@@ -314,4 +353,4 @@ class BusJobStreamCreditMessage(BusSystemMessage):
     """Tells the answerer that ``credit`` more of its events have been consumed."""
 
     job_id: str = attrs.field(validator=_TEXT)
-    credit: int = attrs.field(default=1, validator=(validators.instance_of(int), validators.ge(1)))
+    credit: int = attrs.field(default=1, validator=_COUNT)

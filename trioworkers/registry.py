@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NoReturn
 
 import attrs
@@ -81,6 +81,10 @@ class WorkerRegistry:
     def __contains__(self, name: object) -> bool:
         """Whether a worker of that name is ready."""
         return name in self._local or any(name in workers for workers in self._remote.values())
+
+    def has(self, names: Iterable[str]) -> bool:
+        """Whether workers of all these names are ready."""
+        return all(name in self for name in names)
 
     def register(self, entry: WorkerRegistryEntry, *, runner: str | None = None) -> bool:
         """Add a worker, or replace its entry; watchers hear of a new one.

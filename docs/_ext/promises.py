@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-ID = re.compile(r"\b[LJBRCU]\d{1,2}\b")
+ID = re.compile(r"\b[LJBRCNU]\d{1,2}\b")
 
 
 def docstrings(folder: Path) -> Iterator[tuple[str, str]]:

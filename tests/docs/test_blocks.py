@@ -9,8 +9,13 @@ from pathlib import Path
 
 import attrs
 import pytest
+import trio
+from redis_support import RedisServer
 from sybil import Document
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
+
+SERVER = "redis://localhost"
+"""Where the pages say that a Redis server is; a program that names it is given one of the test's own."""
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -51,11 +56,23 @@ def programs(name: str, text: str) -> Iterator[Program]:
 ALL = [program for page in PAGES for program in programs(str(page.relative_to(ROOT)), page.read_text(encoding="utf-8"))]
 
 
+@pytest.fixture
+def server(program: Program, tmp_path: Path) -> Iterator[str]:
+    """Where the program's server is, if it needs one; the test is skipped where there is no Redis."""
+    if SERVER not in program.source:
+        yield SERVER
+        return
+    redis = RedisServer(tmp_path)
+    trio.run(redis.start)
+    yield f"redis://127.0.0.1:{redis.port}"
+    trio.run(redis.kill)
+
+
 @pytest.mark.parametrize("program", ALL, ids=str)
-def test_a_block_prints_what_the_page_says(program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_block_prints_what_the_page_says(program: Program, server: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each Python block of the pages runs by itself, and prints exactly the text block below it."""
     file = tmp_path / "program.py"
-    file.write_text("\n" * (program.line - 1) + program.source, encoding="utf-8")
+    file.write_text("\n" * (program.line - 1) + program.source.replace(SERVER, server), encoding="utf-8")
     runpy.run_path(str(file), run_name="__main__")
     assert capsys.readouterr().out == program.prints
 

@@ -163,6 +163,7 @@ async def test_a_job_answered_before_its_first_step_never_begins(autojump_clock:
 
     doer, asker = Hand("doer", begin), Recorder("asker")
     async with open_runner(doer, asker), within(9):
+        await settle()
         job_id = await asker.request_job("doer", name="do")
         doer.send_job_response_nowait(job_id, {"by": "other"})
         await settle()

@@ -244,6 +244,7 @@ async def test_stop_from_inside_only_asks(where: str, autojump_clock: MockClock)
     """stop() from a hook, a job, or a child of the worker returns, and takes effect at the next checkpoint."""
 
     async def stop(worker: BaseWorker) -> None:
+        await trio.sleep(0.5)  # by then the parent is ready
         await parent.stop()
         log.append(state(parent))
         await trio.sleep_forever()

@@ -162,11 +162,16 @@ async def test_a_crashed_requesters_jobs_are_cancelled(autojump_clock: MockClock
     assert napper.log == [("napper", "begins"), ("napper", "tidied up", 2)]
 
 
-async def test_grandparents_hear_in_turn() -> None:
+async def test_grandparents_hear_in_turn(autojump_clock: MockClock) -> None:
     """An error goes up one worker at a time, each told of its own child; it keeps its path, noted once."""
     log: Log = []
+
+    async def boom_later(worker: Actor) -> None:
+        await trio.sleep(1)  # by then all are ready: who dies before, is an error of its parent's start
+        await boom(worker)
+
     top, middle = Recorder("top", log=log), Recorder("middle", log=log)
-    await middle.add_workers(Actor("bottom", boom))
+    await middle.add_workers(Actor("bottom", boom_later))
     await top.add_workers(middle)
     runner = WorkerRunner(name="house")
     await runner.add_workers(top)

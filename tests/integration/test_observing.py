@@ -125,6 +125,7 @@ async def test_a_death_is_told(autojump_clock: MockClock) -> None:
 
     class Dying(BaseWorker):
         async def on_activated(self, args: dict[str, Any] | None) -> None:
+            await trio.sleep(1)  # by then its owner is ready
             raise ValueError("boom")
 
     runner = WorkerRunner(name="house", observers=[recording(log, "worker_state")])

@@ -149,6 +149,18 @@ class Steps(trio.abc.Instrument):
         self._before = len(self._log)
 
 
+class Turns(trio.abc.Instrument):
+    """Counts how often the task that made it lets others take a turn."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._maker = trio.lowlevel.current_task()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count."""
+        self.taken += task is self._maker
+
+
 async def test_a_lane_gives_way_after_a_batch(autojump_clock: MockClock) -> None:
     """A lane runs at most 64 hooks that await nothing before it lets other tasks run."""
     log: Log = []
@@ -166,27 +178,19 @@ async def test_a_lane_gives_way_after_a_batch(autojump_clock: MockClock) -> None
 async def test_sending_gives_way_now_and_then(autojump_clock: MockClock) -> None:
     """``send`` is always a cancel point, and a schedule point at least once in 32; cancelled, it has sent nothing."""
     log: Log = []
-    turns = 0
-    async with open_runner(Reader("reader", log)) as runner, within(9), trio.open_nursery() as nursery:
-
-        async def count_turns() -> None:
-            nonlocal turns
-            while True:
-                await trio.lowlevel.checkpoint()
-                turns += 1
-
-        nursery.start_soon(count_turns)
-        await trio.lowlevel.checkpoint()
-        turns = 0
+    async with open_runner(Reader("reader", log)) as runner, within(9):
+        turns = Turns()
+        trio.lowlevel.add_instrument(turns)
         for number in range(320):
             await runner.bus.send(note(number))
-        assert 9 <= turns <= 11
+        trio.lowlevel.remove_instrument(turns)
+        assert 9 <= turns.taken <= 11
         with trio.CancelScope() as scope:
             scope.cancel()
             await runner.bus.send(note("cancelled"))
         assert scope.cancelled_caught
-        nursery.cancel_scope.cancel()
-    assert log[-1:] != ["cancelled"]
+        await settle()
+    assert log == [str(number) for number in range(320)]
 
 
 async def test_one_entrance(autojump_clock: MockClock) -> None:

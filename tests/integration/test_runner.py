@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 from life_support import Actor, Log, Napper, Slow, ask, boom, errors_of, idle, state, states, told
-from support import settle, within
+from support import after_steps, settle, within
 from trio.testing import MockClock
 
 from trioworkers import (
@@ -380,14 +380,15 @@ async def test_without_auto_end_it_waits_to_be_told(autojump_clock: MockClock) -
 async def test_a_successor_is_refused_or_lives(autojump_clock: MockClock) -> None:
     """U42: whoever adds a root in the moment the last one finishes either gets an error at the call or a worker that lives on."""
     outcomes: Log = []
-    for delay in range(16):
+    while "refused" not in outcomes:
         runner, last, successor = WorkerRunner(), BaseWorker("last"), Actor("successor", leave_after(1))
         await runner.add_workers(last)
         async with within(5), trio.open_nursery() as nursery:
             await nursery.start(runner.run)
-            nursery.start_soon(last.stop)
-            for _ in range(delay):
-                await trio.lowlevel.checkpoint()
+            now = trio.Event()
+            with after_steps(len(outcomes) + 1, now.set):
+                nursery.start_soon(last.stop)
+                await now.wait()
             began = trio.current_time()
             try:
                 await runner.add_workers(successor)
@@ -396,8 +397,7 @@ async def test_a_successor_is_refused_or_lives(autojump_clock: MockClock) -> Non
             else:
                 await successor.wait()
                 outcomes.append(trio.current_time() - began)
-    assert outcomes == sorted(outcomes, key=str)
-    assert set(outcomes) == {1, "refused"}
+    assert set(outcomes[:-1]) <= {1}
 
 
 async def test_a_root_may_add_its_successor_as_it_leaves(autojump_clock: MockClock) -> None:
@@ -692,15 +692,21 @@ async def test_the_errors_of_several_roots_are_one_flat_group(autojump_clock: Mo
     """U31: roots that die together, one of them with a group of its own, come out of ``run`` as one flat group."""
     log: Log = []
 
-    async def burst(worker: Actor) -> None:
-        await trio.sleep(1)
-        raise ExceptionGroup("several", [KeyError("a"), ExceptionGroup("inner", [OSError("b")])])
+    def die(error: Exception) -> Script:
+        async def script(worker: Actor) -> None:
+            try:
+                await trio.sleep(1)
+            finally:  # also if it is cancelled, because another one was faster
+                raise error
+
+        return script
 
     parent = Actor("parent", idle)
-    await parent.add_workers(Actor("child", die_after(1)))
+    await parent.add_workers(Actor("child", die(ValueError("boom"))))
     runner = WorkerRunner()
     runner.add_event_handler("on_error", lambda _, data: log.append(data.worker_name))
-    await runner.add_workers(Actor("one", die_after(1, "one")), Actor("several", burst), parent)
+    several = ExceptionGroup("several", [KeyError("a"), ExceptionGroup("inner", [OSError("b")])])
+    await runner.add_workers(Actor("one", die(ValueError("one"))), Actor("several", die(several)), parent)
     assert sorted(await errors_of(runner.run)) == ["KeyError: 'a'", "OSError: b", "ValueError: boom", "ValueError: one"]
     assert len(log) == len(set(log)) >= 1
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 from life_support import Actor, Log, Napper, Slow, idle, state, told
-from support import settle, within
+from support import ctrl_c, settle, within
 from trio.testing import MockClock
 
 from trioworkers import BaseWorker, WorkerRunner, WorkerState, WorkerStateError, open_runner
@@ -200,7 +200,7 @@ def test_ctrl_c_is_trios_when_it_is_not_ours() -> None:
         async with open_runner(worker):
             strike(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
+    with ctrl_c(), pytest.raises(KeyboardInterrupt):
         trio.run(main, clock=MockClock(autojump_threshold=0))
     assert (log, state(worker)) == ([("a", "gone", 1)], WorkerState.FINISHED)
 
@@ -214,10 +214,11 @@ def test_ctrl_c_in_a_worker_comes_out_in_the_group() -> None:
     async def main() -> None:
         runner = WorkerRunner(name="house", handle_sigint=False)
         await runner.add_workers(Actor("a", press), BaseWorker("b"))
-        await runner.run()
+        async with within(5):
+            await runner.run()
 
-    with pytest.raises(BaseExceptionGroup) as raised:
-        trio.run(main)
+    with ctrl_c(), pytest.raises(BaseExceptionGroup) as raised:
+        trio.run(main, clock=MockClock(autojump_threshold=0))
     (error,) = told(raised.value)
     assert (type(error), error.__notes__) == (KeyboardInterrupt, ["raised in worker house/a"])
 

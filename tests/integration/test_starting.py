@@ -35,7 +35,7 @@ from trioworkers._transitions import WorkerState
 
 
 class Broken(BaseWorker):
-    """Dies before it is ready."""
+    """Dies before it is ready; also if it is cancelled, because another one was faster."""
 
     def __init__(self, name: str, *, up: float = 0) -> None:
         super().__init__(name)
@@ -43,8 +43,10 @@ class Broken(BaseWorker):
 
     async def start(self) -> None:
         """Die, after some seconds."""
-        await trio.sleep(self.up)
-        raise ValueError(f"{self.name} is broken")
+        try:
+            await trio.sleep(self.up)
+        finally:
+            raise ValueError(f"{self.name} is broken")
 
 
 # -- together ------------------------------------------------------------------------------------------------------------
@@ -166,7 +168,7 @@ async def test_all_who_fail_are_told_of_together(autojump_clock: MockClock) -> N
     parent = BaseWorker("parent")
     async with open_runner(parent, name="top"):
         with pytest.raises(ExceptionGroup) as caught:
-            await parent.add_workers(Broken("one"), Broken("two"))
+            await parent.add_workers(Broken("one", up=1), Broken("two", up=1))
         assert sorted((str(error), error.__notes__) for error in told(caught.value)) == [
             ("one is broken", ["raised in worker top/parent/one"]),
             ("two is broken", ["raised in worker top/parent/two"]),
@@ -303,6 +305,7 @@ async def test_a_worker_is_registered_when_its_resources_are_there(autojump_cloc
         async with runner.job("library", name="count") as asked:
             assert trio.current_time() == 1
         assert asked.response == {"books": 1}
+        await settle()
         await library.stop()
         assert (log[0], log[-1]) == ("opening", "closed")
         assert log.count((WorkerState.READY, True, True, 1)) == log.count("counting") == 1

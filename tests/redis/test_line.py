@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from trioworkers.bus.redis.dial import Refused, open_line
 from trioworkers.bus.redis.line import LineLost, RedisLine, serve_line
 from trioworkers.bus.redis.replies import RedisReplyError, load_hiredis
 from trioworkers.bus.redis.settings import RedisSettings
+from trioworkers.bus.redis.transport import RedisTransport
 
 Pair = trio.StapledStream[MemorySendStream, MemoryReceiveStream]
 HELLO = b"*4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$%d\r\n%s\r\n"
@@ -171,7 +171,7 @@ async def test_a_torn_reply_is_the_end(autojump_clock: trio.testing.MockClock) -
     ("said", "reason", "code"),
     [
         (b"HTTP/1.1 400 Bad Request\r\n", "no Redis server", None),
-        (b":1\r\n:2\r\n", "what nobody has asked", None),
+        (b":1\r\n:2\r\n:3\r\n", "what nobody has asked", None),
         (b"-LOADING Redis is loading the dataset in memory\r\n", "LOADING Redis is loading", "LOADING"),
         (b"-READONLY You can't write against a read only replica.\r\n", "READONLY", "READONLY"),
         (b"-NOAUTH Authentication required.\r\n", "NOAUTH", "NOAUTH"),
@@ -201,6 +201,7 @@ async def test_silence(autojump_clock: trio.testing.MockClock) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(drip)
             assert await line.execute("A") == b"slow"
+        await trio.sleep(100)  # nobody waits: this is no silence
         start = trio.current_time()
         with pytest.raises(LineLost, match="silent for 7 s"):
             await line.execute("A", silence=7)
@@ -273,10 +274,17 @@ async def test_after_the_block(autojump_clock: trio.testing.MockClock) -> None:
 
 
 def test_without_hiredis(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the extra, whoever opens a line is told what to install."""
+    """Without the extra, whoever makes a transport, or opens a line, is told what to install."""
     monkeypatch.setitem(sys.modules, "hiredis", None)
-    with pytest.raises(ImportError, match=r"pip install 'trioworkers\[redis\]'"):
-        load_hiredis()
+    for needs in (load_hiredis, lambda: RedisTransport(RedisSettings(), bus="b")):
+        with pytest.raises(ImportError, match=r"pip install 'trioworkers\[redis\]'"):
+            needs()
+
+
+async def visit(settings: RedisSettings) -> Any:
+    """Open a line and say hello."""
+    async with open_line(settings, name="x", silence=PATIENCE) as line:
+        return await line.execute("PING")
 
 
 # -- a server that is none ------------------------------------------------------------------------------------------------
@@ -318,8 +326,7 @@ async def test_who_is_not_let_in(replies: Sequence[bytes], error: type[Exception
     """What is no Redis, an old one, or one that refuses, is found out when the line is opened; one that loads is told from it."""
     async with pretender(*replies) as settings:
         with pytest.raises(error, match=complaint):
-            async with open_line(settings, name="x", silence=1):
-                pytest.fail("let in")
+            await visit(settings)
 
 
 async def test_nobody_there(tmp_path: Path) -> None:
@@ -329,8 +336,7 @@ async def test_nobody_there(tmp_path: Path) -> None:
         (RedisSettings(unix_path=str(tmp_path / "none")), "No such file"),
     ):
         with pytest.raises(LineLost, match=words) as caught:
-            async with open_line(settings, name="x", silence=1):
-                pytest.fail("connected")
+            await visit(settings)
         assert str(caught.value).count(words) == 1
 
 
@@ -351,6 +357,14 @@ async def test_tcp_and_unix(redis_server: RedisServer) -> None:
             assert b"name=the_reader_ " in info
 
 
+async def test_the_time_to_connect_is_over_then(redis_server: RedisServer) -> None:
+    """A line that is open stays open: the time that connecting may take is no limit to it."""
+    async with open_line(attrs.evolve(redis_server.settings, connect_timeout=0.5), name="x", silence=PATIENCE) as line:
+        since = trio.current_time()
+        await until(lambda: trio.current_time() - since > 0.7)
+        assert await line.execute("PING") == b"PONG"
+
+
 async def test_passwords(tmp_path: Path) -> None:
     """The right password of the default user or of another one is let in; a wrong one, or none, is refused, and not shown."""
     acl = tmp_path / "users.acl"
@@ -365,8 +379,7 @@ async def test_passwords(tmp_path: Path) -> None:
         for user, password in given:
             settings = attrs.evolve(server.settings, username=user, password=password)
             with pytest.raises(Refused, match="wrong user or password" if password else "a password is needed") as caught:
-                async with open_line(settings, name="x", silence=PATIENCE):
-                    pytest.fail("let in")
+                await visit(settings)
             assert "wr0ng" not in str(caught.value)
 
 
@@ -417,16 +430,29 @@ async def test_tls(tmp_path: Path, papers: Papers) -> None:
             (RedisSettings(host="127.0.0.1", port=server.port), "closed|broken"),
         ):
             with pytest.raises((Refused, LineLost), match=complaint):
-                async with open_line(settings, name="x", silence=PATIENCE):
-                    pytest.fail("let in")
+                await visit(settings)
+
+
+async def test_a_handshake_that_is_broken_off() -> None:
+    """A connection that is closed in the middle of a handshake is a line that is lost, and may be tried again."""
+
+    async def hang_up(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, hang_up, [listener])
+        with pytest.raises(LineLost, match=r"TLS: .* broken"):
+            await visit(RedisSettings(host="127.0.0.1", port=listener.socket.getsockname()[1], tls=True))
+        nursery.cancel_scope.cancel()
 
 
 async def test_tls_with_a_server_that_has_none(redis_server: RedisServer) -> None:
     """A server that does not encrypt is refused by who wants it to."""
     settings = attrs.evolve(redis_server.settings, tls=True, connect_timeout=0.3)
     with pytest.raises((Refused, LineLost), match="TLS"):
-        async with open_line(settings, name="x", silence=PATIENCE):
-            pytest.fail("let in")
+        await visit(settings)
 
 
 async def test_loading(tmp_path: Path) -> None:
@@ -439,19 +465,10 @@ async def test_loading(tmp_path: Path) -> None:
         server.options += ["--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024"]
         await server.start(loaded=False)
         with pytest.raises(LineLost, match="LOADING") as caught:
-            async with open_line(server.settings, name="x", silence=PATIENCE):
-                pytest.fail("let in")
+            await visit(server.settings)
         assert caught.value.code == "LOADING"
-        await until(partial(_can_be_opened, server), "the end of the loading")
-
-
-async def _can_be_opened(server: RedisServer) -> bool:
-    try:
-        async with open_line(server.settings, name="x", silence=PATIENCE) as line:
-            assert await line.execute("DBSIZE") == 5000
-            return True
-    except LineLost:
-        return False
+        await server.wait_until_it_answers(loaded=True)
+        assert await visit(server.settings) == b"PONG"
 
 
 CANCELLED_AT = (0, 1, 1, 1, 1, 2, 3, 4, -1, -1)

@@ -11,7 +11,7 @@ import pytest
 import trio
 from redis_support import PATIENCE, RedisServer, until
 
-from trioworkers.bus.redis.book import Book, Joined, Keys, OtherProtocol, Taken
+from trioworkers.bus.redis.book import Book, Joined, Keys, OtherProtocol, Taken, milliseconds
 from trioworkers.bus.redis.dial import open_line
 from trioworkers.bus.redis.line import LineLost, RedisLine
 from trioworkers.bus.remote.transport import SessionOver
@@ -108,7 +108,7 @@ async def test_joining_twice(line: RedisLine) -> None:
 
 
 async def test_a_taken_name(line: RedisLine) -> None:
-    """A name that another member holds is refused with its owner and when that was last heard of, and nothing has changed."""
+    """N4: a name that another member holds is refused with its owner and when that was last heard of, and nothing has changed."""
     await join(line, "a", "x")
     heard = (await line.execute("ZSCORE", KEYS.of("members"), "a")).decode()
     assert await join(line, "b", "y", "x") == Taken("x", "a", heard)
@@ -159,7 +159,7 @@ async def test_a_beat(line: RedisLine) -> None:
 
 
 async def test_the_silent_are_swept(line: RedisLine) -> None:
-    """Whoever was silent for longer than the lease is removed by anybody's beat, with names and inboxes, and is told when it asks."""
+    """N2, U9: whoever was silent for longer than the lease is removed by anybody's beat, with names and inboxes, and told so."""
     epoch = (await join(line, "a", "x")).epoch
     await join(line, "b", "y")
     await swept(line, 0.0)
@@ -178,7 +178,7 @@ async def test_the_silent_are_swept(line: RedisLine) -> None:
 
 
 async def test_leases_begin_anew_when_nobody_has_swept(line: RedisLine) -> None:
-    """If nobody has swept for a while, silence proves nothing: nobody is removed until it was silent for a whole lease since then."""
+    """N5: if nobody has swept for a while, silence proves nothing: nobody is removed before a whole lease of silence since then."""
     epoch = (await join(line, "a")).epoch
     await join(line, "b")
     await swept(line, TTL)
@@ -233,7 +233,7 @@ async def test_the_longest_lease_holds(line: RedisLine) -> None:
 
 
 async def test_claiming_and_giving_back(line: RedisLine) -> None:
-    """A free name can be claimed, again and again by its owner, by nobody else; only its owner can give it back."""
+    """N4: a free name can be claimed, again and again by its owner, by nobody else; only its owner can give it back."""
     await join(line, "a")
     await join(line, "b")
     assert await book("a").claim(line, "x") is None
@@ -267,7 +267,7 @@ async def test_leaving(line: RedisLine) -> None:
 
 
 async def test_the_server_forgets(line: RedisLine) -> None:
-    """If the server has lost what it knew, the next beat says so, and so it does when others have begun afresh since."""
+    """N3: if the server has lost what it knew, the next beat says so, and so it does when others have begun afresh since."""
     epoch = (await join(line, "a")).epoch
     await line.execute("FLUSHALL")
     with pytest.raises(SessionOver, match="lost what it knew"):
@@ -363,8 +363,13 @@ async def test_a_user_for_a_bus(tmp_path: Path) -> None:
                 await attrs.evolve(book("a"), keys=Keys("b2")).join(line, (), token="t", protocol=1, replaces=None)  # noqa: S106 - the same
 
 
+def test_no_time_is_no_time() -> None:
+    """However short a time is, it is a millisecond for the server, to whom zero means for ever."""
+    assert [milliseconds(seconds) for seconds in (0.0, 0.0001, 0.0016, 2.5)] == [1, 1, 2, 2500]
+
+
 async def test_two_at_once(redis_server: RedisServer) -> None:
-    """Of many that claim the same name at the same time one gets it."""
+    """N4: of many that claim the same name at the same time one gets it."""
     won: list[str] = []
 
     async def claim(incarnation: str) -> None:

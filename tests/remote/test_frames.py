@@ -31,7 +31,7 @@ def test_round_trip(frame: Frame) -> None:
 @steady
 @given(st.binary(max_size=120))
 def test_any_bytes(data: bytes) -> None:
-    """Any bytes are a frame or a WireError, and nothing else."""
+    """N8: any bytes are a frame or a WireError, and nothing else."""
     with suppress(WireError):
         assert pack(unpack(data)) == data
 
@@ -92,7 +92,7 @@ def test_signed(frame: Frame, key: bytes, receiver: str) -> None:
 @steady
 @given(frames, senders, senders)
 def test_signed_for_another(frame: Frame, receiver: str, other: str) -> None:
-    """What was signed for one receiver is a forgery to another."""
+    """N8: what was signed for one receiver is a forgery to another."""
     if other != receiver:
         with pytest.raises(ForgedFrameError):
             verify(b"key", other, sign(b"key", receiver, pack(frame)))
@@ -109,7 +109,7 @@ def test_signed_with_another_key(frame: Frame, receiver: str) -> None:
 @steady
 @given(frames, senders, st.data())
 def test_tampered(frame: Frame, receiver: str, data: st.DataObject) -> None:
-    """One changed, missing or added byte anywhere is a forgery."""
+    """N8: one changed, missing or added byte anywhere is a forgery."""
     signed = sign(b"key", receiver, pack(frame))
     place = data.draw(st.integers(0, len(signed) - 1))
     byte = bytes([signed[place] ^ data.draw(st.integers(1, 255))])

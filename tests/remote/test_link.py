@@ -35,7 +35,7 @@ def pair(window: int = 8) -> tuple[Link, Link]:
 
 
 def test_in_order() -> None:
-    """What is pushed comes out at the other end, the system lane first."""
+    """N1: what is pushed comes out at the other end, the system lane first."""
     a, b = pair()
     push(a, 1, "x", "y")
     push(a, 0, "!")
@@ -45,7 +45,7 @@ def test_in_order() -> None:
 
 
 def test_limits() -> None:
-    """Not more is taken than asked for, nor than the window has room for."""
+    """N7: not more is taken than asked for, nor than the window has room for."""
     a, b = pair(window=2)
     push(a, 0, "!")
     push(a, 1, "1", "2", "3")
@@ -84,7 +84,7 @@ def test_acknowledgements() -> None:
 
 
 def test_order_between_the_lanes_within_a_job() -> None:
-    """An urgent message waits for what was said of the same job in the other lane, and for nothing else."""
+    """N1: an urgent message waits for what was said of the same job in the other lane, and for nothing else."""
     a, b = pair()
     push(a, 1, "chunk", job="7")
     push(a, 0, "answer", job="7")
@@ -109,7 +109,7 @@ def test_no_order_after_an_acknowledgement() -> None:
 
 
 def test_rewind() -> None:
-    """After a reconnection all that is not acknowledged is sent again; what has come already is a duplicate."""
+    """N1: after a reconnection all that is not acknowledged is sent again; what has come already is a duplicate."""
     a, b = pair()
     push(a, 1, "1", "2")
     feed(b, *a.take(9)[:1])
@@ -136,7 +136,7 @@ def test_acknowledged_while_it_waits_to_be_sent_again() -> None:
 
 
 def test_a_gap() -> None:
-    """Whoever misses something says so once; then it comes again."""
+    """N1: whoever misses something says so once; then it comes again."""
     a, b = pair()
     push(a, 1, "1", "2", "3")
     _, *rest = a.take(9)
@@ -164,7 +164,7 @@ def test_a_gap_is_said_again_after_a_tick() -> None:
 
 
 def test_the_last_one_lost() -> None:
-    """What was lost, and nothing came after it, is asked after when three ticks have brought no word of it."""
+    """N1: what was lost, and nothing came after it, is asked after when three ticks have brought no word of it."""
     a, b = pair()
     push(a, 0, "!")
     push(a, 1, "1", "2", "3")
@@ -226,7 +226,7 @@ lies = st.builds(Frame, st.just("b.1"), st.integers(0, 1), few, few, st.tuples(f
 @steady
 @given(st.lists(lies, max_size=60), st.integers(1, 3))
 def test_lies(frames: list[Frame], window: int) -> None:
-    """A peer that says anything at all raises nothing, is handed on at most once for each number, and fills no memory."""
+    """N8: a peer that says anything at all raises nothing, is handed on at most once for each number, and fills no memory."""
     link = Link("a.1", window)
     for number, frame in enumerate(frames):
         push(link, number % 2, str(number), job=str(number % 3))
@@ -253,7 +253,7 @@ def test_replayed() -> None:
 
 
 def test_what_can_never_be_handed_on() -> None:
-    """Messages that claim to wait for what will never come are kept up to a window, and no further."""
+    """N7: messages that claim to wait for what will never come are kept up to a window, and no further."""
     link = Link("a.1", 4)
     for number in range(1, 100):
         assert feed(link, Frame("b.1", 1, number, 2**60, (0, 0), body=b"x")) == []
@@ -394,5 +394,5 @@ class LossyLink(RuleBasedStateMachine):
 
 
 def test_anything_at_any_moment() -> None:
-    """Each message once, in the order of its lane, never before what was said earlier of its job; in the end, everything."""
+    """N1: each message once, in the order of its lane, never before what was said earlier of its job; in the end, everything."""
     run_state_machine_as_test(LossyLink, settings=settings(steady, max_examples=200, stateful_step_count=40))

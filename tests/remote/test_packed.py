@@ -79,7 +79,7 @@ def test_every_class_is_tried() -> None:
 
 @pytest.mark.parametrize("cls", by_class, ids=lambda cls: cls.__name__)
 def test_round_trip(cls: type[BusMessage]) -> None:
-    """Every message arrives as it was, or is refused at its sender because MessagePack cannot say it."""
+    """N8, R21: every message arrives as it was, or is refused at its sender because MessagePack cannot say it."""
 
     @steady
     @given(by_class[cls])
@@ -128,7 +128,7 @@ def test_a_tag_of_any_text() -> None:
     "value", [float("nan"), float("inf"), (1, 2), {1, 2}, b"x", {1: 2}, object(), JobStatus.FAILED, "\udfff", 2**64, [[b"x"]], print]
 )
 def test_payloads_that_cannot_be_sent(value: object) -> None:
-    """What would arrive as something else, or not at all, is refused at the sender, wherever it is."""
+    """N8, U58: what would arrive as something else, or not at all, is refused at the sender, wherever it is."""
     for message in (
         BusActivateWorkerMessage(source="a", args={"x": value}),
         BusJobRequestMessage(source="a", job_id="j", payload={"x": [value]}),
@@ -231,7 +231,7 @@ def test_a_newer_release_may_add_fields() -> None:
 
 
 def test_nothing_is_imported() -> None:
-    """No name in the bytes makes anything be imported or built, however it is dressed up."""
+    """N8, U58: no name in the bytes makes anything be imported or built, however it is dressed up."""
     before = set(sys.modules)
     for fields in (
         {"@type": "this.s", "source": "a"},
@@ -247,7 +247,7 @@ def test_nothing_is_imported() -> None:
 @steady
 @given(st.binary(max_size=100))
 def test_any_bytes(data: bytes) -> None:
-    """Any bytes are a message or a WireError."""
+    """N8: any bytes are a message or a WireError."""
     with suppress(WireError):
         CODEC.loads(data)
 

@@ -33,7 +33,7 @@ def queue_behind(place: Place, count: int) -> None:
 
 
 async def test_a_cancel_right_behind_its_request(autojump_clock: MockClock) -> None:
-    """A cancel in the system lane does not overtake its request in the data lane, however much lies in front of that."""
+    """N1: a cancel in the system lane does not overtake its request in the data lane, however much lies in front of that."""
     recorder = Recorder("hand")
     async with town(window=8) as place:
         _, left = await place.open_all(right=[recorder], left=[Recorder("asker")])
@@ -125,7 +125,7 @@ async def test_a_grace(autojump_clock: MockClock) -> None:
 
 
 async def test_no_grace_is_needed_for_the_dead(autojump_clock: MockClock) -> None:
-    """Who waits for a cancelled handler to stop waits no longer than until its runner is declared down."""
+    """N2: who waits for a cancelled handler to stop waits no longer than until its runner is declared down."""
     async with town() as place:
         right, left = await place.open_all(right=[Blocker("blocker")], left=[])
         start = trio.current_time()
@@ -151,7 +151,7 @@ async def test_an_asker_that_stops(autojump_clock: MockClock) -> None:
 
 
 async def test_an_answerer_that_stops(autojump_clock: MockClock) -> None:
-    """When an answerer stops, is ended or crashes, whoever waits for it elsewhere is told at once."""
+    """N2: when an answerer stops, is ended or crashes, whoever waits for it elsewhere is told at once."""
     async with town() as place:
         right, left = await place.open_all(right=[Hand("one", forever), Hand("two", nap(2))], left=[])
         one, two = (right.runner.get_worker(name) for name in ("one", "two"))

@@ -50,7 +50,7 @@ class Teller(BaseWorker):
 
 
 async def test_a_job_is_done_elsewhere(autojump_clock: MockClock) -> None:
-    """A job asked for in one runner is done in another, and nothing of it stays."""
+    """N6: a job asked for in one runner is done in another, and nothing of it stays."""
     async with town() as place:
         right, left = await place.open_all(right=[Hand("hand", echo)], left=[])
         assert await ask(left.runner, "hand", payload={"x": [1, "ü", None, 1.5]}, timeout=5) == {"echo": {"x": [1, "ü", None, 1.5]}}
@@ -90,7 +90,7 @@ async def test_a_job_that_says_that_it_failed(autojump_clock: MockClock) -> None
 
 
 async def test_whoever_is_not_there_yet(autojump_clock: MockClock) -> None:
-    """Whoever asks somebody who is not there yet waits until a runner has it, in vain if there is a timeout."""
+    """N6: whoever asks somebody who is not there yet waits until a runner has it, in vain if there is a timeout."""
     async with town() as place:
         left = await place.open("left")
         error = await failure(left.runner, "hand", timeout=3)
@@ -103,7 +103,7 @@ async def test_whoever_is_not_there_yet(autojump_clock: MockClock) -> None:
 
 
 async def test_streams(autojump_clock: MockClock) -> None:
-    """The chunks of a stream come in order, all of them, with credit: its producer is at most a window ahead."""
+    """N1, J6: the chunks of a stream come in order, all of them, with credit: its producer is at most a window ahead."""
     counter = Counter("counter")
     async with town() as place:
         left = (await place.open_all(right=[counter], left=[]))[1]
@@ -143,7 +143,7 @@ async def test_a_stream_that_breaks(autojump_clock: MockClock) -> None:
 
 
 async def test_updates_and_urgency(autojump_clock: MockClock) -> None:
-    """News of one job, urgent or not, come in the order in which they were told, and so does an urgent answer."""
+    """N1: news of one job, urgent or not, come in the order in which they were told, and so does an urgent answer."""
     asker, teller = Recorder("asker"), Teller("teller")
     async with town() as place:
         await place.open_all(right=[teller], left=[asker])

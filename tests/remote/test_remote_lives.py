@@ -161,7 +161,8 @@ async def test_whoever_waits_for_room(autojump_clock: MockClock) -> None:
             right.crash()
             await trio.sleep(TTL + 2)
             assert not left.bus.statistics().waiting
-        assert left.bus.statistics().dead_letters == 2
+        lost = [side.bus.statistics().dead_letters for side in (left, right)]
+        assert sum(lost) == 2, "the room may be told of before the end is, and then the message finds nobody there"
 
 
 async def test_a_full_window(autojump_clock: MockClock) -> None:

@@ -49,7 +49,7 @@ async def test_a_runner_that_crashes(autojump_clock: MockClock) -> None:
         [error] = errors
         assert isinstance(error, PeerDownError)
         assert error.status is JobStatus.ERROR
-        assert f"runner 'right' ({place.places[1].name}-" in str(error)
+        assert "runner 'right' (right" in str(error)
         assert trio.current_time() - start < TTL + 2.5
         await trio.sleep(1)
         assert [name for name, *_ in log] == ["here"]

@@ -98,7 +98,7 @@ async def test_a_runner_s_name_is_taken(autojump_clock: MockClock) -> None:
         await place.open("left", Recorder("a"))
         root = Recorder("b")
         for name in ("left", "a"):
-            with pytest.raises(DuplicateWorkerError, match=f"the name '{name}' is taken on this bus by runner 'left-"):
+            with pytest.raises(DuplicateWorkerError, match=f"the name '{name}' is taken on this bus by runner 'left"):
                 await place.open(name, root if name == "left" else Recorder("c"))
         assert await place.open("right", Recorder("b")) is not None  # its name is free
         with pytest.RaisesGroup(DuplicateWorkerError):

@@ -33,7 +33,7 @@ MAX = 4000
 
 @pytest.mark.parametrize(("payload", "error"), BAD)
 async def test_requests(payload: dict[str, Any], error: type[WireError], autojump_clock: MockClock) -> None:
-    """A request that cannot be sent raises at its asker; nothing was asked."""
+    """N8: a request that cannot be sent raises at its asker; nothing was asked."""
     asker = Recorder("asker")
     async with town(max_message=MAX) as place:
         right, left = await place.open_all(right=[Hand("hand", echo)], left=[asker, Hand("here", echo)])
@@ -62,7 +62,7 @@ async def test_a_group_of_which_one_cannot_be_asked(autojump_clock: MockClock) -
 
 @pytest.mark.parametrize(("response", "error"), BAD)
 async def test_responses(response: dict[str, Any], error: type[WireError], autojump_clock: MockClock) -> None:
-    """A returned response that cannot be sent is the job's error."""
+    """N8: a returned response that cannot be sent is the job's error."""
 
     async def answer(hand: Hand, message: BusJobRequestMessage) -> dict[str, Any]:
         return response

@@ -717,6 +717,13 @@ def a_hook_comes_too_late(stage: Stage) -> None:
     stage.hook("loner", "on_worker_failed", "an error")
 
 
+@breaks("B4", "R1")
+def a_hook_goes_on(stage: Stage) -> None:
+    """Its worker is unregistered, and over, meanwhile."""
+    stage.hook_goes_on("loner")
+    stage.leave("loner", CANCELLING, FINISHED)
+
+
 @breaks("B4")
 def a_hook_comes_too_early(stage: Stage) -> None:
     """Its worker starts."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import get_args
 
 import pytest
 
-from trioworkers.testing import Hold, Schedule, _pytest_runs, _pytest_session, pytest_plugin
+import _trioworkers_pytest
+from trioworkers.testing import Hold, Schedule, _pytest_runs, _pytest_session
 from trioworkers.testing.schedule import Granularity
 from trioworkers.testing.strategies import Name
 
@@ -109,22 +109,40 @@ def test_without_an_option_nothing_is_changed(suite: pytest.Pytester) -> None:
     assert "schedule" not in printed
 
 
-def test_the_plugin_by_itself_is_light() -> None:
-    """The module that each run of pytest loads imports nothing but pytest and a little of the standard library."""
-    script = (
-        "import sys, pytest, runpy; before = set(sys.modules); runpy.run_path(sys.argv[1]);"
-        "print({name.partition('.')[0] for name in set(sys.modules) - before} - {'pkgutil', 'runpy'})"
-    )
-    done = subprocess.run(  # noqa: S603 - our own script
-        [sys.executable, "-c", script, str(pytest_plugin.__file__)], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "set()\n"
+@pytest.fixture
+def alone(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A place for a suite, in which pytest loads no plugin that is not named."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    return pytester
+
+
+def test_the_plugin_by_itself_is_light(alone: pytest.Pytester) -> None:
+    """A run of pytest without an option imports nothing of this package but the plugin, nor anything else for its sake."""
+    alone.makepyfile("""
+        import sys
+
+        def test_it(request):
+            assert request.config.pluginmanager.get_plugin("trioworkers") is sys.modules["_trioworkers_pytest"]
+            assert {"trioworkers", "trio", "attr", "hypothesis"}.isdisjoint(sys.modules)
+        """)
+    alone.runpytest_subprocess("-p", "trioworkers").assert_outcomes(passed=1)
+
+
+def test_the_plugin_has_a_name_of_the_package(alone: pytest.Pytester) -> None:
+    """Where plugins are not loaded by themselves, ``-p trioworkers.testing.pytest_plugin`` loads this one."""
+    alone.makepyfile("""
+        from trioworkers.testing import World
+
+        def test_it(world):
+            assert isinstance(world, World)
+        """)
+    alone.runpytest_inprocess("-p", "trioworkers.testing.pytest_plugin", "--tw-seed=1").assert_outcomes(passed=1)
 
 
 def test_the_options_know_what_there_is() -> None:
     """The plugin's choices, which it knows without an import, are all there are."""
-    assert get_args(Name) == pytest_plugin.STRATEGIES
-    assert get_args(Granularity) == pytest_plugin.GRANULARITIES
+    assert get_args(Name) == _trioworkers_pytest.STRATEGIES
+    assert get_args(Granularity) == _trioworkers_pytest.GRANULARITIES
 
 
 # -- a race --------------------------------------------------------------------------------------------------------------
@@ -794,7 +812,7 @@ def test_a_wrong_option_is_told(suite: pytest.Pytester, options: Sequence[str], 
     assert lines(str(result.stderr), "ERROR")[0].removeprefix("ERROR: ").startswith(text) or text in str(result.stderr)
 
 
-@pytest.mark.parametrize("strategy", pytest_plugin.STRATEGIES)
+@pytest.mark.parametrize("strategy", _trioworkers_pytest.STRATEGIES)
 def test_each_strategy_finds_another_order(suite: pytest.Pytester, strategy: str) -> None:
     """By each strategy, two tasks are run in both orders."""
     test = f"{ORDER}\nasync def test_it():\n    assert await in_order('a', 'b') == 'ab'\n"

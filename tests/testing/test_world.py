@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import pytest
 import trio
 import trio.testing
+from support import ctrl_c
 
 from trioworkers.testing import (
     DeadlockError,
@@ -621,7 +622,7 @@ def test_a_signal_comes_out() -> None:
             world.spawn(wait_for_godot)
             world.settle()
 
-    with pytest.raises(KeyboardInterrupt):
+    with ctrl_c(), pytest.raises(KeyboardInterrupt):
         live()
     assert_thread_is_free()
 

@@ -184,7 +184,7 @@ def test_names_are_checked(cls: type[BusMessage]) -> None:
     for field in ("source", "target"):
         with pytest.raises(TypeError):
             cls(**{"source": "a", field: wrong})
-        with pytest.raises(ValueError, match="must be >= 1"):
+        with pytest.raises(ValueError, match="must not be empty"):
             cls(**{"source": "a", field: ""})
 
 
@@ -193,9 +193,9 @@ def test_values_are_checked() -> None:
     wrong: Any = "done"
     with pytest.raises(ValueError, match="'done' is not a valid JobStatus"):
         BusJobResponseMessage(source="a", job_id="j", status=wrong)
-    with pytest.raises(ValueError, match="'window' must be >= 1"):
+    with pytest.raises(ValueError, match="window must be 1 or more"):
         BusJobRequestMessage(source="a", job_id="j", window=0)
-    with pytest.raises(ValueError, match="'credit' must be >= 1"):
+    with pytest.raises(ValueError, match="credit must be 1 or more"):
         BusJobStreamCreditMessage(source="a", job_id="j", credit=0)
 
 

@@ -122,7 +122,7 @@ def request(**fields: Any) -> BusJobRequestMessage:
 @steady
 @given(any_message)
 def test_round_trip_is_identity(message: BusMessage) -> None:
-    """I23, R22: every message that may leave the process comes back equal, and of the same class, from its bytes."""
+    """N8, R21, R22: every message that may leave the process comes back equal, and of the same class, from its bytes."""
     arrived = codec.loads(codec.dumps(message))
     assert type(arrived) is type(message)
     assert arrived == message

@@ -10,6 +10,7 @@ from .inbox import MailboxStatistics as MailboxStatistics
 from .local import LocalBus as LocalBus
 from .redis import RedisBus as RedisBus
 from .redis import RedisSettings as RedisSettings
+from .remote import LinkStatistics as LinkStatistics
 from .remote import PeerStatistics as PeerStatistics
 from .remote import RemoteBus as RemoteBus
 from .remote import RemoteBusStatistics as RemoteBusStatistics

@@ -102,6 +102,7 @@ class Inbox:
     _handlers: dict[type[BusMessage], Callable[[Any], Any]] = attrs.field(factory=dict)
     _broadcasts: tuple[type[BusMessage], ...] = ()
     unhandled: int = attrs.field(default=0, init=False)
+    _marked: dict[type[BusMessage], tuple[tuple[str, Callable[[Any], Any]], ...]] = attrs.field(factory=dict, init=False)
     observers: Observers = attrs.field(default=NOBODY, init=False)
     routes: Routes = attrs.field(init=False)
     system: Lane[Showing] = attrs.field(init=False)
@@ -148,18 +149,24 @@ class Inbox:
             Whether anything was queued.
         """
         wants = self.hooks.wants
-        wanted = tuple(call for call in calls if wants(call[0]))
-        methods = tuple(
-            (f"handles:{cls.__name__}", method, message) for cls, method in self._handlers.items() if isinstance(message, cls)
-        )
+        wanted = tuple([call for call in calls if wants(call[0])])
         if wants("on_bus_message"):
             wanted += (("on_bus_message", message),)
+        methods = self._methods_for(message) if self._handlers else ()
         if not (wanted or methods):
             if seen is not None:
                 seen()
             return False
         (lane or self.lane_of(message)).put(Showing(message, methods, wanted, seen, still))
         return True
+
+    def _methods_for(self, message: BusMessage) -> tuple[Marked, ...]:
+        kind = type(message)
+        marked = self._marked.get(kind)
+        if marked is None:
+            found = [(f"handles:{cls.__name__}", method) for cls, method in self._handlers.items() if issubclass(kind, cls)]
+            marked = self._marked[kind] = tuple(found)
+        return tuple([(label, method, message) for label, method in marked]) if marked else ()
 
     async def perform(self, lane: str, showing: Showing) -> None:
         """Run all that user code wants to see of one arrival, in the lane of that name."""

@@ -11,8 +11,6 @@ but the ``Cancelled`` that we caused.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, final
 
@@ -28,74 +26,13 @@ from .requester import JobRequester, Request
 E = TypeVar("E", JobEvent, JobGroupEvent)
 
 
-@asynccontextmanager
-async def _asking(
-    requester: JobRequester,
-    group: JobGroup,
-    events: Events[Any],
-    request: Request,
-    grace: float | None,
-    shape: Callable[[JobGroupError], WorkersError],
-) -> AsyncIterator[None]:
-    group.events = events
-    group.held_in = requester.lane_around()
+def _remainder(scope: trio.CancelScope, error: BaseException | None) -> BaseException | None:
+    """Leave the scope with this error; return what it has not caused itself."""
     try:
-        await requester.launch(group, request)
-    except JobGroupError as error:
-        raise shape(error) from None
-    except Exception as error:
-        if group.job_id in requester.groups:  # one could not be asked, and the others have been told to stop
-            events.discard()
-            _note_left_behind(error, await _wait_acknowledged(requester, group, grace))  # noqa: ASYNC102 - it shields itself
-        raise
-    scope = trio.CancelScope(deadline=group.deadline)
-    _cancel_with(group, scope)
-    own_failure: str | None = None
-    left_behind: list[str] = []
-    try:
-        with scope:
-            try:
-                yield
-                events.discard()
-                await group.wait_decided()
-            except BaseException as error:
-                own_failure = group.failure
-                requester.cancel(group, TIMEOUT if scope.cancel_called else f"its block was left with {type(error).__name__}")
-                raise
-            finally:
-                events.discard()
-                left_behind = await _wait_acknowledged(requester, group, grace)  # noqa: ASYNC102 - it shields itself
-    except BaseException as error:
-        if own_failure is not None:
-            error.add_note(f"Meanwhile {shape(group.group_error())}")
-        _note_left_behind(error, left_behind)
-        raise
-    if group.failure is not None:
-        failure = shape(group.group_error())
-        _note_left_behind(failure, left_behind)
-        raise failure
-
-
-def _cancel_with(group: JobGroup, scope: trio.CancelScope) -> None:
-    """Tie the body to the request: it is cancelled if the request fails, and not hurried any more once it has succeeded."""
-
-    def decided() -> None:
-        if group.failure is not None:
-            scope.cancel(reason=group.failure)
-        else:
-            scope.deadline = float("inf")
-
-    group.when_decided = decided
-    if group.is_done:
-        decided()
-
-
-async def _wait_acknowledged(requester: JobRequester, group: JobGroup, grace: float | None) -> list[str]:
-    if group.is_over:
-        return []
-    with trio.CancelScope(shield=True, deadline=float("inf") if grace is None else trio.current_time() + grace):
-        await group.wait_acknowledged()
-    return requester.leave_behind(group)
+        swallowed = scope.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+    except BaseException as rest:  # noqa: BLE001, ASYNC103 - raised by whoever asks
+        return rest  # noqa: ASYNC104 - as above
+    return None if swallowed else error
 
 
 def _note_left_behind(error: BaseException, names: list[str]) -> None:
@@ -106,6 +43,8 @@ def _note_left_behind(error: BaseException, names: list[str]) -> None:
 class _Block(Generic[E]):
     """What both kinds of block share."""
 
+    _scope: trio.CancelScope
+
     def __init__(self, requester: JobRequester, request: Request, cancel_grace: float | None) -> None:
         requester.check_open()
         self._requester = requester
@@ -113,7 +52,6 @@ class _Block(Generic[E]):
         self._grace = check_optional_seconds(cancel_grace, "cancel_grace")
         self._group: JobGroup | None = None
         self._events: Events[E] = Events(self._shape)
-        self._body: AbstractAsyncContextManager[None] | None = None
 
     @staticmethod
     def _shape(source: str, kind: str, data: dict[str, Any] | None) -> E:
@@ -141,17 +79,71 @@ class _Block(Generic[E]):
         """
         if self._group is not None:
             raise WorkerStateError("a job block asks once: call job() or job_group() again for another request")
-        self._group = self._requester.prepare(self._request)
-        self._body = _asking(self._requester, self._group, self._events, self._request, self._grace, self._shape_error)
-        await self._body.__aenter__()
+        group = self._group = self._requester.prepare(self._request)
+        group.events = self._events
+        group.held_in = self._requester.lane_around()
+        try:
+            await self._requester.launch(group, self._request)
+        except JobGroupError as error:
+            raise self._shape_error(error) from None
+        except Exception as error:
+            if group.job_id in self._requester.groups:  # one could not be asked, and the others have been told to stop
+                self._events.discard()
+                _note_left_behind(error, await self._acknowledged(group))  # noqa: ASYNC102 - it shields itself
+            raise
+        self._scope = trio.CancelScope(deadline=group.deadline)
+        self._scope.__enter__()
+        group.when_decided = self._decided
+        if group.is_done:
+            self._decided()
         return self
+
+    def _decided(self) -> None:
+        """The body is cancelled if the request has failed, and not hurried any more if it has succeeded."""
+        group = self._entered()
+        if group.failure is not None:
+            self._scope.cancel(reason=group.failure)
+        elif group.deadline < float("inf"):
+            self._scope.deadline = float("inf")
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         """Wait for the outcome; when this returns or raises, nothing of the job runs any more."""
-        assert self._body is not None  # noqa: S101 - __aenter__ has set it, or __aexit__ is not called
-        return await self._body.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - handed through
+        group = self._entered()
+        error = exc if exc is not None else await self._outcome(group)  # noqa: ASYNC102 - only without an exception
+        own_failure = group.failure if error is not None else None
+        if error is not None:
+            reason = TIMEOUT if self._scope.cancel_called else f"its block was left with {type(error).__name__}"
+            self._requester.cancel(group, reason)
+        self._events.discard()
+        left_behind = [] if group.is_over else await self._acknowledged(group)  # noqa: ASYNC102 - it shields itself
+        error = _remainder(self._scope, error)
+        if error is None and group.failure is not None:
+            error = self._shape_error(group.group_error())
+        elif error is not None and own_failure is not None:
+            error.add_note(f"Meanwhile {self._shape_error(group.group_error())}")
+        if error is not None:
+            _note_left_behind(error, left_behind)
+        if error is None or error is exc:
+            return error is None  # a Cancelled of our own goes no further; what the body has raised, Python raises again
+        raise error
+
+    async def _outcome(self, group: JobGroup) -> BaseException | None:
+        """Wait until it is decided; return what comes instead, to be dealt with as if the body had raised it."""
+        self._events.discard()
+        try:
+            await group.wait_decided()
+        except BaseException as error:  # noqa: BLE001, ASYNC103 - it goes on when the job is over
+            return error  # noqa: ASYNC104 - as above
+        return None
+
+    async def _acknowledged(self, group: JobGroup) -> list[str]:
+        """Wait until no handler runs any more, or the grace is over; return whose still do."""
+        deadline = float("inf") if self._grace is None else trio.current_time() + self._grace
+        with trio.CancelScope(shield=True, deadline=deadline):
+            await group.wait_acknowledged()
+        return self._requester.leave_behind(group)
 
     def __aiter__(self) -> EventIterator[E]:
         """Iterate over what the handlers send; ends when all have answered.

@@ -55,11 +55,19 @@ class Events(Generic[E]):
     open: bool = attrs.field(default=True, init=False)
     _keeping: bool = attrs.field(default=True, init=False)
     _iterators: int = attrs.field(default=0, init=False)
-    _channel: tuple[trio.MemorySendChannel[tuple[E, Receipt]], trio.MemoryReceiveChannel[tuple[E, Receipt]]] = attrs.field(init=False)
+    _finished: bool = attrs.field(default=False, init=False)
+    _made: tuple[trio.MemorySendChannel[tuple[E, Receipt]], trio.MemoryReceiveChannel[tuple[E, Receipt]]] | None = attrs.field(
+        default=None, init=False
+    )
 
-    def __attrs_post_init__(self) -> None:
-        """Make the channel; its bound is the answerer's credit."""
-        self._channel = trio.open_memory_channel(float("inf"))
+    @property
+    def _channel(self) -> tuple[trio.MemorySendChannel[tuple[E, Receipt]], trio.MemoryReceiveChannel[tuple[E, Receipt]]]:
+        """Where events wait, made when the first comes or somebody asks: most jobs have none. Its bound is the answerer's credit."""
+        if self._made is None:
+            self._made = trio.open_memory_channel(float("inf"))
+            if self._finished:
+                self._made[0].close()
+        return self._made
 
     @property
     def waiting(self) -> int:
@@ -75,15 +83,16 @@ class Events(Generic[E]):
 
     def finish(self) -> None:
         """No event will come any more: iteration ends after what waits."""
-        self._channel[0].close()
+        self._finished = True
+        if self._made is not None:
+            self._made[0].close()
 
     def discard(self) -> None:
         """Nobody will iterate any more: what waits is consumed, and so is what comes."""
         if self.open:
             self._drop()
             self.open = False
-            self._channel[0].close()
-            self._channel[1].close()
+            self.finish()
 
     def iterate(self) -> EventIterator[E]:
         """Begin an ``async for``."""
@@ -112,9 +121,9 @@ class Events(Generic[E]):
             self._drop()
 
     def _drop(self) -> None:
-        while True:
+        while self._made is not None:
             try:
-                _, receipt = self._channel[1].receive_nowait()
+                _, receipt = self._made[1].receive_nowait()
             except (trio.WouldBlock, trio.EndOfChannel):
                 return
             receipt.seen()

@@ -186,17 +186,22 @@ class JobRequester:
             WorkerStateError: The worker has finished meanwhile, or waiting for one of them would never end.
         """
         self._may_wait_for(group.worker_names)
-        reason, ambient = UNREADY, ambient_deadline()
+        ambient = ambient_deadline()
+        await self._bus().pace()
+        if not self._registry().has(group.worker_names) or trio.current_time() >= group.deadline:
+            await self._wait_ready(group)
+        self.check_open()
+        self._send(group, request, ambient)
+
+    async def _wait_ready(self, group: JobGroup) -> None:
+        reason = UNREADY
         with trio.move_on_at(group.deadline) as scope:
-            await self._bus().pace()
             self._waits[scope] = None
             try:
                 await self._registry().wait_ready(*group.worker_names)
             except UnknownWorkerError as error:
                 reason = str(error)
             else:
-                self.check_open()
-                self._send(group, request, ambient)
                 return
             finally:
                 del self._waits[scope]
@@ -374,7 +379,8 @@ class JobRequester:
         group.decide(message.source, outcome)
         if group.is_done:
             group.settle()
-            self._show_end(group, message, ("on_job_completed", group.result))
+            if self._inbox.hooks.wants("on_job_completed"):
+                self._show_end(group, message, ("on_job_completed", group.result))
 
     def _end_early(self, group: JobGroup, decisive: BusJobResponseMessage, reason: str, told: list[str]) -> None:
         """One answer, or our own giving up, decides all that is undecided; ``told`` are asked to stop."""

@@ -384,7 +384,8 @@ class JobResponder:
 
     def _answer(self, job: Job, message: BusJobAnswerMessage, status: JobStatus) -> None:
         job.step("answer")
-        job.scope.deadline = float("inf")
+        if job.request.timeout is not None:
+            job.scope.deadline = float("inf")
         job.answered.set()
         if job.turn is not None:
             job.turn.set()

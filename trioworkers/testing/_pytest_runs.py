@@ -19,9 +19,10 @@ import pytest
 import trio
 import trio.testing
 
+from _trioworkers_pytest import RUN
+
 from ._picture import counted, told
 from .errors import DeadlockError, LivelockError, NondeterminismError, ReplayError
-from .pytest_plugin import RUN
 from .schedule import Granularity, Schedule
 from .simulate import SimResult, simulate
 from .strategies import Name, Strategy, strategies

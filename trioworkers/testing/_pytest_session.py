@@ -13,12 +13,13 @@ import pytest
 import trio
 from _pytest.runner import runtestprotocol
 
+from _trioworkers_pytest import RUN, add_section
+
 from .._leaves import leaves
 from ._findings import Exploration, kind_of
 from ._picture import counted
 from ._pytest_runs import Options, Plan, Run
 from .explore import LISTENER
-from .pytest_plugin import RUN, add_section
 from .schedule import Hold
 from .shrink import shrink
 from .strategies import LENGTH

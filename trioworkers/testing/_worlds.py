@@ -18,7 +18,7 @@ from .explore import kind_of
 from .schedule import Hold, Schedule
 from .strategies import Follow, Pct, Pos, Strategy, Uniform
 from .system import Operation, System
-from .world import World
+from .world import World, nothing
 
 _LOOK = 20
 
@@ -136,7 +136,7 @@ class Laboratory:
                     raise
                 finally:
                     turns = world.turns
-                    world.after_turn = _nothing
+                    world.after_turn = nothing
         except BaseException as failure:  # noqa: BLE001, ASYNC103 - kept for whoever judges; no task of trio's runs here
             errors.append(failure)
         self.runs += 1
@@ -171,10 +171,11 @@ def live(system: System, world: World, operations: Sequence[Operation], max_step
         _look(system.check_rest, system)
     if system.finishes:
         system.see_done()
-    _take_down(system, world)
+    take_down(system, world)
 
 
-def _take_down(system: System, world: World) -> None:
+def take_down(system: System, world: World) -> None:
+    """Stop the system, and see that nothing is left of it."""
     system.stop()
     world.settle()
     system.complain()
@@ -203,10 +204,6 @@ def _first(errors: Sequence[BaseException]) -> BaseException | None:
     for wish in filter(None, map(wish_in, errors)):
         raise wish
     return errors[0] if errors else None
-
-
-def _nothing() -> None:
-    """There is nothing to look at any more."""
 
 
 def _operation_source(operation: Operation) -> str:

@@ -26,11 +26,12 @@ from hypothesis.stateful import (
 from .._decorators import collect
 from ..runner import WorkerRunner
 from ..worker import BaseWorker
+from ._worlds import take_down
 from .errors import VacuousError
 from .lifecycle import LifecycleSystem, MakeRunner, Puppet, names_of, puppet_theatre
 from .strategies import Pct, Pos, Strategy, Uniform
 from .system import Mark, Operation
-from .world import World
+from .world import World, nothing
 
 MUST = ("delivered", "accepted", "decided completed", "finished")
 """What must have happened in a machine's life."""
@@ -216,7 +217,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         if sys.exc_info()[1] is not self._outer:
-            self.world.after_turn = _nothing
+            self.world.after_turn = nothing
             with suppress(Exception):
                 self.world.close()
             return
@@ -229,14 +230,9 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     def _take_down(self) -> None:
         try:
-            self.system.stop()
-            self.world.settle()
-            self.system.complain()
-            self.system.see_done()
-            self.system.check_over()
-            self.system.see_gone()
+            take_down(self.system, self.world)
         finally:
-            self.world.after_turn = _nothing
+            self.world.after_turn = nothing
 
     @invariant()
     def the_promises_are_kept(self) -> None:
@@ -401,10 +397,6 @@ def _rule_for(system: type[LifecycleSystem], verb: str, mark: Mark) -> object:
 
 def _strategy(choices: Sequence[Any] | str) -> st.SearchStrategy[Any]:
     return _of(choices) if isinstance(choices, str) else st.sampled_from(choices)
-
-
-def _nothing() -> None:
-    """There is nothing to look at any more."""
 
 
 def _is_rule(member: object) -> bool:

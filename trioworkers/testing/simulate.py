@@ -109,10 +109,10 @@ def simulate(
         step_cost: Each step takes up to so many virtual seconds.
         granularity: ``"step"``: any task may be next after each step. ``"batch"``: only orders that trio has today.
         max_steps: So many steps without a rest are a livelock.
-        threads: ``"forbid"``: to ask for a thread is an error. ``"inline"``: the function is run at once.
+        threads: ``"forbid"``: to ask for a thread is an error. ``"inline"``: the function is run on this one, in a later step.
         entropy: ``"seeded"``: ``random``, ``os.urandom``, ``uuid``, ``secrets`` and ``time`` follow the seed. ``"forbid"``: to ask
             them is an error. ``"real"``: left alone.
-        detail: Note where each task stands after each step, for the picture; twice as slow.
+        detail: Note where each task stands after each step, for the picture, which takes time.
         clock: A clock of the program's own, which it may move by itself.
         instruments: Further instruments of trio's.
 

@@ -133,13 +133,11 @@ class World:
     ) -> None:
         if trio.lowlevel.in_trio_run():
             raise RuntimeError("a World needs a thread without a trio program: close the other one first, or use a plain function")
-        if schedule is None:
-            strategy = Pos(seed) if strategy is None else strategy
-        else:
-            strategy = Follow(schedule.holds) if strategy is None else strategy
-            seed, step_cost, granularity = schedule.seed, schedule.step_cost, schedule.granularity
-        self.after_turn: Callable[[], object] = _nothing
-        self._plan = Schedule((), seed, step_cost, granularity)
+        if strategy is None:
+            strategy = Pos(seed) if schedule is None else Follow(schedule.holds)
+        plan = Schedule((), seed, step_cost, granularity) if schedule is None else attrs.evolve(schedule, holds=())
+        self.after_turn: Callable[[], object] = nothing
+        self._plan = plan
         self._max_steps = max_steps
         self._host: SimpleQueue[Callable[[], object]] = SimpleQueue()
         self._root = trio.CancelScope()
@@ -151,9 +149,10 @@ class World:
             self._hook = new_hook()
             stack.callback(self._hook.release)
             self._clock = VirtualClock(self._is_anybody_idle, clock)
-            self._scheduler = Scheduler(granularity, step_cost, seed, self._clock.current_time, self._clock.jump, self._fail, detail)
+            now = self._clock.current_time
+            self._scheduler = Scheduler(plan.granularity, plan.step_cost, plan.seed, now, self._clock.jump, self._fail, detail)
             stack.enter_context(UNCOLLECTED.use())
-            stack.enter_context(outside_world(seed, self._clock.current_time, self._complain, entropy, threads))
+            stack.enter_context(outside_world(plan.seed, now, self._complain, entropy, threads))
             stack.callback(self._see_out)
             self._begin(instruments)
             self._stack = stack.pop_all()
@@ -354,7 +353,7 @@ class World:
             try:
                 self._until(lambda: self._is_over)
             except BaseException as error:  # noqa: BLE001, ASYNC103 - raised when it is over; no task of trio's runs here
-                trouble, self.after_turn = trouble or error, _nothing
+                trouble, self.after_turn = trouble or error, nothing
                 hurry = isinstance(error, LivelockError) or not isinstance(error, Exception)
             if hurry or self.turns == before:
                 trouble = trouble or DeadlockError(f"shielded, and nothing will ever wake it:\n{self.tree()}")
@@ -438,5 +437,5 @@ class World:
 _OUTSIDE = ("_epoll_wait", "wait_kevent", "_afd_poll", "wait_overlapped")
 
 
-def _nothing() -> None:
-    pass
+def nothing() -> None:
+    """What a world does after each turn if there is nothing to look at."""

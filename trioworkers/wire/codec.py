@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from enum import Enum
 from functools import partial
 from types import NoneType, UnionType
@@ -51,6 +51,7 @@ BUILT_IN: Final[dict[str, type[BusMessage]]] = {
 
 _TAG: Final = "@type"  # no attrs field can be called that
 _PLAIN: Final = (str, int, float, bool, NoneType)
+_CLEAR: Final = frozenset({str, int, bool, NoneType})
 _INFINITE: Final = {math.inf: "inf", -math.inf: "-inf"}
 _INFINITIES: Final = {name: number for number, name in _INFINITE.items()}
 
@@ -185,6 +186,29 @@ def _converter() -> Converter:
 
 def check_plain(value: Any, *path: object) -> None:
     """Refuse what would silently turn into something else."""
+    if not _is_plain((value,), DEPTH):
+        _complain(value, *path)
+
+
+def _is_plain(values: Iterable[Any], depth: int) -> bool:
+    """Whether nothing is to be complained of: that quickly, for most are."""
+    for value in values:
+        kind = type(value)
+        if kind in _CLEAR:
+            continue
+        if kind is float:
+            if not math.isfinite(value):
+                return False
+        elif kind is dict:
+            if not (depth and all(type(key) is str for key in value) and _is_plain(value.values(), depth - 1)):
+                return False
+        elif not (kind is list and depth and _is_plain(value, depth - 1)):
+            return False
+    return True
+
+
+def _complain(value: Any, *path: object) -> None:
+    """Find what it is, and say where."""
     kind = type(value)
     if len(path) > DEPTH:
         raise TypeError(f"{_shown(path[:1])} is nested deeper than {DEPTH} levels")
@@ -192,10 +216,10 @@ def check_plain(value: Any, *path: object) -> None:
         for key, item in value.items():
             if type(key) is not str:
                 raise TypeError(f"{_shown(path)} has the key {key!r}: only str keys can be sent")
-            check_plain(item, *path, key)
+            _complain(item, *path, key)
     elif kind is list:
         for index, item in enumerate(value):
-            check_plain(item, *path, index)
+            _complain(item, *path, index)
     elif kind not in _PLAIN:
         raise TypeError(f"{_shown(path)} is a {kind.__name__}: only dict, list, str, int, float, bool and None can be sent")
     elif kind is float and not math.isfinite(value):

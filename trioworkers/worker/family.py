@@ -343,8 +343,7 @@ class Family:
             error = errors[0] if len(errors) == 1 else flat_group(f"worker {child.name!r} failed", errors)
             try:
                 await trio.lowlevel.checkpoint_if_cancelled()
-                if self.lifecycle.has_ears:
-                    await self._duties.child_failed(WorkerErrorData(child.name, describe(error), error))
+                await self._duties.child_failed(WorkerErrorData(child.name, describe(error), error))
             finally:
                 self.lifecycle.fail(errors, f"its child {child.name!r} failed")
 

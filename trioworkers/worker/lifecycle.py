@@ -15,7 +15,6 @@ from .ending import Ending
 
 OVER = (WorkerState.FINISHED, WorkerState.FAILED)
 OPEN = (WorkerState.NEW, WorkerState.ATTACHED, WorkerState.STARTING, WorkerState.READY)
-HEARING = (WorkerState.STARTING, WorkerState.READY, WorkerState.ENDING)
 
 
 @attrs.define(eq=False)
@@ -119,11 +118,6 @@ class Lifecycle:
     def is_over(self) -> bool:
         """Whether nothing of it runs any more."""
         return self.state in OVER
-
-    @property
-    def has_ears(self) -> bool:
-        """Whether it hears of its children: from their first moment on, which is before its own READY."""
-        return self.state in HEARING
 
     @property
     def is_leaving(self) -> bool:

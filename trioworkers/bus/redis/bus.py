@@ -84,7 +84,10 @@ class RedisBus(RemoteBus):
             _check_key(key)
         with needed():
             from ...wire.packed import PackedCodec  # noqa: PLC0415 - the extra is needed from here on
+            from .replies import load_hiredis  # noqa: PLC0415 - as above
             from .transport import RedisTransport  # noqa: PLC0415 - as above
+
+            load_hiredis()
         super().__init__(
             RedisTransport(settings, bus=check_name(name, "a bus's name"), beat=beat, ttl=ttl, outage_limit=outage_limit),
             PackedCodec(dict(types or {})) if serializer is None else serializer,

@@ -57,16 +57,16 @@ class Claims:
     _over: str | None = attrs.field(default=None, init=False)
     _change: trio.Event = attrs.field(factory=trio.Event, init=False)
 
-    def connected(self, line: RedisLine | None) -> None:
-        """Use a line, or none, from now on."""
+    def connected(self, line: RedisLine) -> None:
+        """Use a line from now on, until it is lost."""
         self._line = line
         self._change.set()
         self._change = trio.Event()
 
     def close(self, reason: str) -> None:
         """Nothing can be claimed any more."""
-        self._over = self._over or reason
-        self.connected(None)
+        self._over = reason
+        self._change.set()
 
     async def claim(self, name: str) -> None:
         """Hold a name.
@@ -120,8 +120,8 @@ class Claims:
                 continue
 
     async def _online(self) -> RedisLine:
-        while self._line is None or self._line.lost is not None:
-            if self._over is not None:
-                raise SessionOver(self._over)
+        while self._over is None:
+            if self._line is not None and self._line.lost is None:
+                return self._line
             await self._change.wait()
-        return self._line
+        raise SessionOver(self._over)

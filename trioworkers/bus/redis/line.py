@@ -16,6 +16,7 @@ life: a large reply takes the time it takes.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -53,6 +54,7 @@ class _Call:
 
     missing: int
     since: float
+    silence: float
     replies: list[Reply] = attrs.field(factory=list)
     wanted: bool = True
     done: trio.Event = attrs.field(factory=trio.Event)
@@ -83,6 +85,7 @@ class RedisLine:
         self._heard = trio.current_time()
         self._lost: LineLost | None = None
         self._ended = trio.Event()
+        self._watching = trio.CancelScope()
 
     @property
     def lost(self) -> LineLost | None:
@@ -126,9 +129,9 @@ class RedisLine:
             raise self._new_loss(self._lost)
         if not commands:
             return []
-        call = self._enter(commands)
+        call = self._enter(commands, self._silence if silence is None else silence)
         try:
-            await self._wait(call, self._silence if silence is None else silence)
+            await call.done.wait()
         finally:
             call.wanted = False
         if call.missing and self._lost is not None:
@@ -145,25 +148,23 @@ class RedisLine:
             self._queue.clear()
 
     @trio.lowlevel.enable_ki_protection
-    def _enter(self, commands: Sequence[Command]) -> _Call:
+    def _enter(self, commands: Sequence[Command], silence: float) -> _Call:
         """Take a place in the queue, and have the commands written: both or neither."""
         data = self._speech.pack(commands)
-        call = _Call(len(commands), trio.current_time())
+        call = _Call(len(commands), trio.current_time(), silence)
         self._unwritten.append(data)
         self._queue.append(call)
         self._to_write.set()
+        limit = self._limit(call)
+        if limit < self._watching.deadline:  # noqa: PLR1730 - to set a deadline costs something, and it seldom changes
+            self._watching.deadline = limit
         return call
 
-    async def _wait(self, call: _Call, silence: float) -> None:
-        while not call.done.is_set():
-            deadline = max(call.since, self._heard) + silence
-            with trio.move_on_at(deadline):
-                await call.done.wait()
-            if not call.done.is_set() and max(call.since, self._heard) + silence <= trio.current_time():
-                self.lose(f"the server was silent for {silence:g} s")
+    def _limit(self, call: _Call) -> float:
+        return max(call.since, self._heard) + call.silence
 
     async def read(self) -> None:
-        """Hand out replies until the line is lost: one of its two tasks."""
+        """Hand out replies until the line is lost: one of its three tasks."""
         try:
             while data := await self._stream.receive_some(_CHUNK):
                 self._heard = trio.current_time()
@@ -175,8 +176,17 @@ class RedisLine:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self.lose(f"the connection is broken: {error.__cause__ or error}")
 
+    async def watch(self) -> None:
+        """Lose the line when the server is silent for too long: the third, so that a call need not have a deadline of its own."""
+        while self._lost is None:
+            with trio.CancelScope(deadline=min(map(self._limit, self._queue), default=math.inf)) as self._watching:
+                await trio.sleep_forever()
+            silent = next((call for call in self._queue if self._limit(call) <= trio.current_time()), None)
+            if silent is not None:
+                self.lose(f"the server was silent for {silent.silence:g} s")
+
     async def write(self) -> None:
-        """Write what has been given, until the line is lost: the other one."""
+        """Write what has been given, until the line is lost: another one."""
         try:
             while True:
                 await self._to_write.wait()
@@ -215,6 +225,7 @@ async def serve_line(stream: trio.abc.Stream, *, silence: float) -> AsyncIterato
         async with trio.open_nursery() as nursery:
             nursery.start_soon(line.read)
             nursery.start_soon(line.write)
+            nursery.start_soon(line.watch)
             try:
                 yield line
             finally:

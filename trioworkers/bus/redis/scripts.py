@@ -19,7 +19,7 @@ right as long as somebody sweeps all the time. If nobody has for ``ttl / 2``, th
 proves nothing: then all leases begin anew. That moves ``grace`` and no score: a score that moves is a sign of life, and of nothing
 else.
 
-**A user for a bus** needs these commands on ``~tw:{bus}:*``, beside ``+@connection``: ``+eval +evalsha +time +zadd +zrem +zscore
+**A user for a bus** needs these commands on ``~tw:{bus}:*``, and no others: ``+ping +select +eval +evalsha +time +zadd +zrem +zscore
 +zcard +zrange +zrangebyscore +hget +hset +hdel +hgetall +hincrby +xadd +xread +xtrim +exists +unlink +pexpire``.
 """
 

@@ -84,7 +84,7 @@ class Session:
             if not self._writing.goodbye:
                 raise
             self.left = True
-        self._roster.stale = True
+        self._roster.stale = True  # a server that has lost its last second may count to the same generation twice
 
     async def serve(self, reading: RedisLine, writing: RedisLine) -> None:
         """Read, write and beat until it has left.
@@ -102,24 +102,20 @@ class Session:
                 nursery.start_soon(self._reading.run, reading)
                 nursery.start_soon(self._go_on_beating, writing)
                 nursery.start_soon(self.claims.run, writing)
-                nursery.start_soon(self._writing.hear_leaving)
                 await self._writing.run(writing)
                 self.left = True
                 nursery.cancel_scope.cancel(reason="left")
         except BaseExceptionGroup as group:
             raised = gravest(group)
-        finally:
-            self.claims.connected(None)
         if isinstance(raised, SessionOver) and self._writing.goodbye:  # we have read of our own leave before its reply was there
             self.left = True
         elif raised is not None:  # not in the `except`, where it would get another context
             raise raised
 
     def disconnect(self, reason: str) -> None:
-        """Tell the station that the connection is lost, if it was told that there is one."""
-        if self.connected:
-            self.connected = False
-            self.station.disconnected(reason)
+        """Tell the station that the connection is lost."""
+        self.connected = False
+        self.station.disconnected(reason)
 
     async def _join(self, line: RedisLine) -> None:
         verdict = Verdict()

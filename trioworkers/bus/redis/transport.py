@@ -14,6 +14,7 @@ from ..remote.transport import SessionOver, Station, Transport
 from .book import Book, Keys
 from .dial import Refused, open_line
 from .line import LineLost
+from .replies import load_hiredis
 from .session import Session
 from .settings import RedisSettings
 
@@ -45,6 +46,7 @@ class RedisTransport(Transport):
     Raises:
         TypeError: An argument is of the wrong type.
         ValueError: An argument makes no sense.
+        ImportError: The extra ``redis`` is not installed.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class RedisTransport(Transport):
         self._settings = settings
         self._keys = Keys(bus)
         self._session: Session | None = None
+        load_hiredis()
 
     async def run(
         self, station: Station, *, replaces: str | None, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -132,7 +135,7 @@ class RedisTransport(Transport):
     async def _connect(self, session: Session, limit: float) -> Exception:
         """Connect and serve; return what it ended with, which is nothing special if the session has left."""
         name = f"trioworkers:{self._keys.bus}:{session.station.incarnation}"
-        with trio.CancelScope(deadline=limit) as opening:
+        with trio.CancelScope(deadline=limit) as opening:  # noqa: ASYNC912 - opening a line waits
             try:
                 async with (
                     open_line(self._settings, name=f"{name}:reads", silence=self._ttl / 2) as reading,

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import attrs
-import trio
 
 from ..remote.transport import Parcel, Station
 from .book import Book, sound
@@ -34,7 +33,6 @@ class Writing:
     _station: Station
     _batch: int
     goodbye: bool = attrs.field(default=False, init=False)
-    _idle: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     async def run(self, line: RedisLine) -> None:
         """Write until the station wants to leave; then write the rest, and leave.
@@ -43,18 +41,12 @@ class Writing:
             LineLost: The line is lost.
         """
         while not self._station.leaving.is_set():
-            with trio.CancelScope() as self._idle:
-                await self._station.wait_outgoing()
+            await self._station.wait_outgoing()
             await self._write(line, self._station.outgoing(self._batch))
         while parcels := self._station.outgoing(self._batch):
             await self._write(line, parcels)
         self.goodbye = True
         await self._book.leave(line)
-
-    async def hear_leaving(self) -> None:
-        """Wake :meth:`run` when the station wants to leave while it has nothing to write: a task beside it."""
-        await self._station.leaving.wait()
-        self._idle.cancel(reason="the station leaves")
 
     async def _write(self, line: RedisLine, parcels: Sequence[Parcel]) -> None:
         for portion in portions(parcels):

@@ -286,7 +286,7 @@ class RemoteBus(WorkerBus):
             session = self._present  # there will not be another
             with trio.CancelScope(shield=True), trio.move_on_after(self._leave_timeout):
                 await session.wait_flushed()
-                session.leaving.set()
+                session.leave()
                 await self._over.wait()
             nursery.cancel_scope.cancel(reason="the bus could not be left in time")
 

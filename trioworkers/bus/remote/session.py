@@ -137,9 +137,14 @@ class Session:
             peer.link.push(lane, body, job)
             self._wake(peer)
 
+    def leave(self) -> None:
+        """Have everything written that is to be written, and the membership given up."""
+        self.leaving.set()
+        self._bell.set()
+
     async def wait_outgoing(self) -> None:
-        """Wait until there is something to take."""
-        while not self._ready:
+        """Wait until there is something to take, or it is to leave."""
+        while not (self._ready or self.leaving.is_set()):
             self._bell = trio.Event()  # it may have rung for a peer that is lost by now
             await self._bell.wait()
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -72,7 +72,7 @@ class Station(Protocol):
         ...
 
     async def wait_outgoing(self) -> None:
-        """Wait until :meth:`outgoing` has something to give."""
+        """Wait until :meth:`outgoing` has something to give, or :attr:`leaving` is set."""
         ...
 
     def outgoing(self, limit: int) -> list[Parcel]:
