@@ -35,6 +35,9 @@ from trioworkers.types import JobOutcome
 LONG = 40.0
 """After so many seconds without a fault everything has settled."""
 
+FOR_EVER = 1000.0
+"""Jobs that take so long end only because somebody gives them up, or is lost."""
+
 Reading = tuple[str, int, int]
 """Who has read, which process it is from, in which lane."""
 
@@ -213,6 +216,7 @@ class Province:
     auditor: Auditor = attrs.field(factory=Auditor)
     processes: list[Process] = attrs.field(factory=list)
     clients: list[Handle[None]] = attrs.field(factory=list)
+    patient: list[Handle[None]] = attrs.field(factory=list)
     tally: Counter[str] = attrs.field(factory=Counter)
 
     # -- who is there ------------------------------------------------------------------------------------------------------
@@ -250,7 +254,12 @@ class Province:
     def ask(self, process: Process, names: tuple[str, ...], job_name: str, payload: dict[str, Any], timeout: float) -> None:
         """Ask, in a task of its own."""
         ask = self._ask_group if len(names) > 1 else self._ask_one
-        self.clients.append(self.world.spawn(ask, process, names, job_name, payload, timeout, name=f"client:{len(self.clients)}"))
+        if payload["nap"] >= FOR_EVER:
+            timeout = 2 * FOR_EVER
+        client = self.world.spawn(ask, process, names, job_name, payload, timeout, name=f"client:{len(self.clients)}")
+        self.clients.append(client)
+        if timeout > FOR_EVER:
+            self.patient.append(client)
 
     async def _ask_one(self, process: Process, names: tuple[str, ...], job_name: str, payload: dict[str, Any], timeout: float) -> None:
         assert process.runner is not None
@@ -319,6 +328,8 @@ class Province:
                 process.bus.way.resume()
         if not self.server.is_up:
             self.server.restart()
+        for client in self.patient:
+            client.scope.cancel()
         self.world.advance(LONG)
         self.check()
 

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from property.profiles import PROFILE, PROFILES
-from property.province import Process, Province
+from property.province import FOR_EVER, Process, Province
 
 from trioworkers.testing import World
 
@@ -27,6 +27,7 @@ class RemoteMachine(RuleBasedStateMachine):
     """Runners join, leave, crash, hang, are cut off; the server goes down, with and without memory; and all the while they work."""
 
     tally: ClassVar[Counter[str]] = Counter()
+    since = 0
 
     @initialize(seed=st.integers(0, 2**16), count=st.integers(2, 4), window=st.sampled_from([2, 8, 1024]))
     def begin(self, seed: int, count: int, window: int) -> None:
@@ -37,9 +38,19 @@ class RemoteMachine(RuleBasedStateMachine):
         for slot in range(count):
             self.province.join(slot, window)
         self.world.advance(1)
+        self._engage()
+
+    def _engage(self) -> None:
+        """Everybody asks the next for something that does not end by itself: there is always something to lose."""
+        for slot in range(4):
+            process = self._at(slot)
+            if process is not None:
+                self.province.ask(process, (f"w{(slot + 1) % 4}",), "work", {"nap": FOR_EVER}, 0.0)
+        self.world.advance(0.1)
 
     def _after(self, steps: int, what: str) -> None:
         self.tally[what] += 1
+        self.since += 1
         self.world.steps(steps)
         self.province.check()
 
@@ -126,6 +137,11 @@ class RemoteMachine(RuleBasedStateMachine):
             self.province.ask(process, names, job, payload, timeout)
         self._after(steps, f"rule {job}")
 
+    @rule(slot=slots, to=targets, job=st.sampled_from(["work", "pass_on"]), steps=steps)
+    def ask_patiently(self, slot: int, to: str, job: str, steps: int) -> None:
+        """One asks for what ends only when somebody is lost, or gives up."""
+        self._ask(slot, (to,), job, {"nap": FOR_EVER}, 0.0, steps)
+
     @rule(number=st.integers(0, 50), steps=steps)
     def give_up(self, number: int, steps: int) -> None:
         """Whoever waits is cancelled."""
@@ -142,11 +158,14 @@ class RemoteMachine(RuleBasedStateMachine):
         self.world.advance(seconds)
         self._after(0, "rule advance")
 
+    @precondition(lambda self: self.since > 8)
     @rule()
     def heal(self) -> None:
         """Nothing fails for a while: everything settles."""
         self.province.heal()
         self.province.check_rest()
+        self.since = 0
+        self._engage()
         self._after(0, "rule heal")
 
     def teardown(self) -> None:

@@ -24,6 +24,7 @@ from trioworkers import (
     BusJobUpdateRequestMessage,
     BusMessage,
     BusWorkerRegistryMessage,
+    BusWorkersGoneMessage,
     BusWorkersWantedMessage,
     WorkerRegistryEntry,
     open_runner,
@@ -178,6 +179,15 @@ async def test_wanted_twice(autojump_clock: MockClock) -> None:
         assert list(peer.told) == ["a"]
         say(left, right, BusWorkersWantedMessage(source="left", workers=("a", "b"), wanted=False))
         await trio.sleep(2)
+
+
+async def test_somebody_unknown_is_gone(autojump_clock: MockClock) -> None:
+    """Whoever tells that one is gone of whom he has never told, changes nothing."""
+    async with town() as place:
+        left, right = await place.open_all(left=[], right=[Recorder("a")])
+        say(right, left, BusWorkersGoneMessage(source="right", workers=("nobody", "left")))
+        await trio.sleep(2)
+        assert left.runner.registry.remote_workers == ["a"]
 
 
 async def test_an_answer_that_nobody_has_asked_for(autojump_clock: MockClock) -> None:
