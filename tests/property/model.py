@@ -614,8 +614,10 @@ class Model:
         self.say(f"request {k}: left with {error!r}")
         ask = self.asks[k]
         ask.left = True
+        unborn = ask.asker is not None and not ask.asker.record.begun  # given up before it was started: nobody could wait
         for member in ask.members.values():
-            self.check("J2", not member.running or member.explicit or ask.grace, "request", k, "left, and runs on", member.name)
+            gone = not member.running or member.explicit or ask.grace or unborn
+            self.check("J2", gone, "request", k, "left, and runs on", member.name)
         if ask.job_id is None:
             self.check("J1", error is not None, "request", k, "was never sent, and yet its block was left as if it had been done")
             return

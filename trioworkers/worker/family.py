@@ -290,6 +290,7 @@ class Family:
             return
         launch = Launch(len(waiting))
         for family in waiting:
+            family.params = self.params  # an end may come before it has taken its first step
             family.lifecycle.start(partial(family._started, launch))  # noqa: SLF001 - a family may look into its own kind
             family.inbox.load.add()  # being started is something to do: an end waits for it
             self.nursery.start_soon(self._seat, family, launch, name=f"worker:{family.name}")
