@@ -193,7 +193,7 @@ async def test_a_root_run_by_hand(autojump_clock: MockClock) -> None:
     worker = Recorder("a")
     await bus.claim("a")
     await worker.attach(registry=WorkerRegistry("nobody"), bus=bus)
-    assert bus._claims == {}
+    assert bus._membership.claims == {}
     await worker.stop()
     assert "a" not in bus
 

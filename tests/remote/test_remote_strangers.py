@@ -38,8 +38,8 @@ CODEC = PackedCodec()
 
 def say(liar: Place, to: Place, message: BusMessage) -> None:
     """Send a message beside the bus, over its link: the frames are in order, their sender is a member."""
-    peer = liar.bus._session.peers[to.incarnation]  # type: ignore[union-attr]
-    liar.bus._session.push(peer, message.priority, CODEC.dumps(message), None)  # type: ignore[union-attr]
+    peer = liar.bus._membership.session.peers[to.incarnation]  # type: ignore[union-attr]
+    liar.bus._membership.session.push(peer, message.priority, CODEC.dumps(message), None)  # type: ignore[union-attr]
 
 
 def write(to: Place, frame: Frame, key: bytes | None = None) -> None:
@@ -247,12 +247,12 @@ def test_anything_arrives(frames: list[bytes]) -> None:
         server = Server()
         bus = MemoryBus(server)
         async with open_runner(Hand("hand", echo), Recorder("asker"), name="right", bus=bus) as runner:
-            assert bus._session is not None
-            bus._session.members((bus._session.incarnation, "left"))
+            assert bus._membership.session is not None
+            bus._membership.session.members((bus._membership.session.incarnation, "left"))
             for frame in frames:
-                bus._session.arrived(frame)
+                bus._membership.session.arrived(frame)
             assert await ask(runner, "hand") == {"echo": {}}
-            bus._session.members((bus._session.incarnation,))
+            bus._membership.session.members((bus._membership.session.incarnation,))
         assert bus.statistics().jobs == 0
 
     clock: Any = trio.testing.MockClock(autojump_threshold=0)

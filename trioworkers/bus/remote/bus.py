@@ -15,7 +15,7 @@ for it in the same way, and it begins again as another incarnation, with the wor
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
@@ -23,9 +23,9 @@ from typing import Any, Final
 import attrs
 import trio
 
-from ..._leaves import describe, flat_group, leaves
-from ..._sources import IdSource, random_name
-from ...errors import BusConnectionError, DuplicateWorkerError, MessageTooLargeError, WireError, WorkerStateError
+from ..._leaves import describe
+from ..._sources import IdSource
+from ...errors import MessageTooLargeError, WireError, WorkerStateError
 from ...messages import (
     BusCancelWorkerMessage,
     BusJobCancelMessage,
@@ -45,13 +45,12 @@ from ..base import BusStatistics, WorkerBus
 from ..directory import Roster
 from ..inbox import Inbox
 from .calls import Calls, job_of
+from .membership import Bearings, Membership
 from .session import Incidents, Peer, PeerStatistics, Session
-from .transport import NameTakenError, SessionOver, Transport
+from .transport import Transport
 from .whereabouts import Ways, Whereabouts
 
 _LONGEST: Final = 1000
-_RETRY: Final = 1.0
-"""After so many seconds a runner that could not come back tries again."""
 
 
 @attrs.frozen
@@ -77,26 +76,6 @@ class RemoteBusStatistics(BusStatistics):
     forged: int
     strangers: int
     peers: tuple[PeerStatistics, ...]
-
-
-class _Joined(trio.TaskStatus[None]):
-    """Passes ``started()`` on, the first time; tells the bus each time."""
-
-    def __init__(self, bus: Callable[[], None], first: trio.TaskStatus[None]) -> None:
-        self._tell = bus
-        self._first: trio.TaskStatus[None] | None = first
-
-    def started(self, value: None = None) -> None:
-        """The incarnation is a member."""
-        self._tell()
-        if self._first is not None:
-            first, self._first = self._first, None
-            first.started(value)
-
-    @property
-    def is_first(self) -> bool:
-        """Whether nothing has been started yet."""
-        return self._first is not None
 
 
 class RemoteBus(WorkerBus):
@@ -130,25 +109,17 @@ class RemoteBus(WorkerBus):
         strict: bool = False,
     ) -> None:
         super().__init__(mailbox_capacity=mailbox_capacity, new_id=new_id, strict=strict)
-        self._transport = transport
         self._codec = serializer
         self._key = key
         self._window = window
         self._max_message = max_message
-        self._beat = beat
-        self._leave_timeout = leave_timeout
         self._roster: Roster | None = None
-        self._nursery: trio.Nursery | None = None
-        self._session: Session | None = None
-        self._joined = trio.Event()
-        self._over = trio.Event()
-        self._leaving = False
         self._connected = False
-        self._resets = 0
-        self._claims: dict[str, None] = {}
         self._calls = Calls()
         self._incidents = Incidents()
-        ways = Ways(self._tell, self._peers, self.__contains__, self.hand_in, self._disclaim, self._can_say)
+        bearings = Bearings(new_session=self._new_session, evict=self._evict, runner_of=self._runner_of, tick=self._look_again)
+        self._membership = Membership(transport, bearings, beat, leave_timeout)
+        ways = Ways(self._tell, self._peers, self.__contains__, self.hand_in, self._membership.disclaim, self._can_say)
         self._where = Whereabouts(ways)
         self._arriving: BusMessage | None = None
         self._packed: tuple[BusMessage, bytes] | None = None
@@ -176,119 +147,23 @@ class RemoteBus(WorkerBus):
             raise ValueError(f"a runner's name on this bus must be Unicode, of at most {_LONGEST} characters")
         self._roster = roster
         self._where.share(roster)
-        outcome: BaseException | None = None
-        failure: list[BaseException] = []
         try:
-            async with trio.open_nursery() as nursery:
-                try:
-                    await nursery.start(self._keep)
-                    yield
-                except BaseException as error:  # noqa: BLE001, ASYNC103 - raised below, without the nursery's wrapping
-                    outcome = error
-                finally:
-                    await self._leave()  # noqa: ASYNC102 - it shields itself
-        except BaseExceptionGroup as group:  # the bus itself has failed, and has cancelled the block for it
-            failure = leaves(group)
+            async with self._membership.held(roster.runner_name):
+                yield
         finally:
             self._where.share(None)
-        if failure:
-            errors = [error for error in (leaves(outcome) if outcome else []) if not isinstance(error, trio.Cancelled)]
-            raise flat_group(f"the bus of runner {roster.runner_name!r} failed", [*failure, *errors])
-        if outcome is not None:
-            raise outcome
 
-    async def _keep(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Be a member, as one incarnation after the other.
+    def _new_session(self, incarnation: str, claims: Collection[str]) -> Session:
+        return Session(incarnation, claims, self, self._codec, self._key, self._window, self._incidents)
 
-        Once it is a member, it outlasts a cancellation: the workers have something to say while they wind down, and the end of the
-        block ends it.
-        """
-        assert self._roster is not None  # noqa: S101 - serving() has set it
-        runner = self._roster.runner_name
-        self._claims[runner] = None
-        failure: Exception | None = None
-        try:
-            with trio.CancelScope() as scope:  # noqa: ASYNC912 - to be a member waits
-                status = _Joined(partial(self._has_joined, scope), task_status)
-                async with trio.open_nursery() as self._nursery:
-                    try:
-                        await self._be_members(runner, status)
-                    except Exception as error:  # noqa: BLE001 - raised below, without the nursery's wrapping
-                        failure = error
-                    self._nursery.cancel_scope.cancel(reason="the runner has left the bus")
-        finally:
-            self._nursery = None
-            self._over.set()
-        if failure is not None:
-            raise failure
+    def _runner_of(self, incarnation: str) -> str:
+        return self._where.runner_of(incarnation)
 
-    async def _be_members(self, runner: str, status: _Joined) -> None:
-        assert self._nursery is not None  # noqa: S101 - it is open
-        self._nursery.start_soon(self._tick, name="bus:tick")
-        last: str | None = None
-        while not self._leaving:
-            last = await self._be_member(runner, last, status)
+    def _look_again(self) -> None:
+        self._where.look_again()
 
-    async def _be_member(self, runner: str, last: str | None, status: _Joined) -> str | None:
-        incarnation = random_name(runner)
-        session = Session(incarnation, self._claims, self, self._codec, self._key, self._window, self._incidents)
-        self._session = session
-        try:
-            await self._transport.run(session, replaces=last, task_status=status)
-        except SessionOver as error:
-            self._reset(session, str(error))
-            return incarnation
-        except NameTakenError as error:
-            self._name_is_taken(error, runner)
-        except BusConnectionError:
-            if status.is_first:
-                raise
-            await trio.sleep(_RETRY)
-        finally:
-            self._part(session, "this runner has left the bus")
-            self._session = None
-            self._connected = False
-        return last
-
-    def _has_joined(self, scope: trio.CancelScope) -> None:
-        scope.shield = True
-        self._joined.set()
-
-    def _reset(self, session: Session, reason: str) -> None:
-        self._resets += 1
-        self._joined = trio.Event()
-        self._part(session, f"this runner has lost its place on the bus: {reason}")
-
-    @staticmethod
-    def _part(session: Session, reason: str) -> None:
-        for peer in list(session.peers.values()):
-            session.lose(peer, Loss.BUS_RESET, reason)
-
-    def _name_is_taken(self, error: NameTakenError, runner: str) -> None:
-        """Somebody has taken a name of ours while we were away: there is one of each, and it is not ours any more."""
-        if error.name == runner:
-            raise self._duplicate(error)
-        self._claims.pop(error.name, None)
-        reason = f"while this runner was away from the bus, its name was claimed by {error.owner!r}"
-        self.hand_in(BusCancelWorkerMessage(source=runner, target=error.name, reason=reason))
-
-    async def _tick(self) -> None:
-        while True:
-            await trio.sleep(self._beat)
-            self._where.look_again()
-            self._present.tick()
-
-    async def _leave(self) -> None:
-        """Say what is left to be said, and go; not for ever, if nobody listens."""
-        self._leaving = True
-        nursery = self._nursery
-        if nursery is not None:
-            session = self._present  # there will not be another
-            with trio.CancelScope(shield=True), trio.move_on_after(self._leave_timeout):
-                await session.wait_flushed()
-                session.leave()
-                await self._over.wait()
-            nursery.cancel_scope.cancel(reason="the bus could not be left in time")
+    def _evict(self, name: str, reason: str) -> None:
+        self.hand_in(BusCancelWorkerMessage(source=self._serves, target=name, reason=reason))
 
     async def claim(self, name: str) -> None:
         """Hold a root's name on the whole bus; waits for a connection if there is none.
@@ -297,33 +172,9 @@ class RemoteBus(WorkerBus):
             DuplicateWorkerError: See :meth:`~trioworkers.WorkerBus.claim`.
             WireError: Nobody elsewhere could be told of that name.
         """
-        if self._nursery is None or self._leaving:
-            return
-        self._codec.dumps(BusWorkersGoneMessage(source=name, workers=(name,)))
-        self._claims[name] = None
-        held = False
-        try:
-            while not held:
-                held = await self._claimed(name)
-        finally:
-            if not held:
-                self._disclaim(name)
-
-    async def _claimed(self, name: str) -> bool:
-        try:
-            await self._transport.claim(name)
-        except SessionOver:
-            await self._joined.wait()
-            return False
-        except NameTakenError as error:
-            raise self._duplicate(error) from None
-        return True
-
-    def _duplicate(self, error: NameTakenError) -> DuplicateWorkerError:
-        owner = self._where.runner_of(error.owner)
-        return DuplicateWorkerError(
-            f"the name {error.name!r} is taken on this bus by runner {owner!r}: choose another, or wait until it is free"
-        )
+        if self._membership.may_claim:
+            self._codec.dumps(BusWorkersGoneMessage(source=name, workers=(name,)))
+            await self._membership.claim(name)
 
     def _can_say(self, name: str) -> bool:
         try:
@@ -332,24 +183,20 @@ class RemoteBus(WorkerBus):
             return False
         return True
 
-    def _disclaim(self, name: str) -> None:
-        self._claims.pop(name, None)
-        self._transport.release([name])
-
     def unsubscribe(self, inbox: Inbox) -> None:
         """Deliver nothing more to this inbox; its name is free, perhaps for somebody elsewhere."""
         was_here = self._inboxes.get(inbox.name) is inbox
         super().unsubscribe(inbox)
         if was_here:
-            if inbox.name in self._claims and self._roster is not None and inbox.name != self._roster.runner_name:
-                self._disclaim(inbox.name)  # of one that was never ready, nobody else will say that it is gone
+            if inbox.name in self._membership.claims and inbox.name != self._serves:
+                self._membership.disclaim(inbox.name)  # of one that was never ready, nobody else will say that it is gone
             self._where.free(inbox.name)
 
     # -- sending -----------------------------------------------------------------------------------------------------------
 
     def publish(self, message: BusMessage) -> bool:
         """Send to the runner that has the target, or to all."""
-        session = self._session
+        session = self._membership.session
         if message is self._arriving or isinstance(message, BusWorkerReadyMessage):
             return False  # what has come from outside is not sent back; of who is ready, the runners tell each other
         if message.target is None:
@@ -404,15 +251,17 @@ class RemoteBus(WorkerBus):
         return body
 
     @property
-    def _present(self) -> Session:
-        assert self._session is not None  # noqa: S101 - one follows the other without a pause, as long as this runner is on the bus
-        return self._session
+    def _serves(self) -> str:
+        """The runner for which it carries."""
+        assert self._roster is not None  # noqa: S101 - there is one as long as it is on the bus
+        return self._roster.runner_name
 
     def _peers(self) -> list[Peer]:
-        return [] if self._session is None else list(self._session.peers.values())
+        session = self._membership.session
+        return [] if session is None else list(session.peers.values())
 
     def _tell(self, peer: Peer, message: BusMessage) -> None:
-        self._present.push(peer, message.priority, self._codec.dumps(message), None)
+        self._membership.present.push(peer, message.priority, self._codec.dumps(message), None)
 
     def _lacks_room(self, message: BusMessage, target: str) -> Callable[[], Awaitable[None]] | None:
         peer = self._peer_of(message, target)
@@ -433,7 +282,7 @@ class RemoteBus(WorkerBus):
         """The transport is connected, or is not."""
         self._connected = connected
         if connected and (tell := self.observers.bus_connected):
-            tell(self._present.incarnation)
+            tell(self._membership.present.incarnation)
         elif not connected and (tell_of_it := self.observers.bus_disconnected):
             tell_of_it(reason or "")
 
@@ -470,7 +319,7 @@ class RemoteBus(WorkerBus):
         self._mind_room(peer, message)
 
     def _is_no_worker_s(self, message: BusMessage) -> bool:
-        return isinstance(message, BusJobRequestMessage) and self._roster is not None and message.target == self._roster.runner_name
+        return isinstance(message, BusJobRequestMessage) and message.target == self._serves
 
     def _arrive(self, message: BusMessage) -> None:
         self._arriving = message
@@ -486,10 +335,11 @@ class RemoteBus(WorkerBus):
         inbox = self._inboxes.get(message.target or "")
         if inbox is None or message.priority is not Priority.DATA or inbox.data.waiting < self._capacity or inbox.name in peer.stopped:
             return
-        assert self._nursery is not None  # noqa: S101 - it has one as long as it has peers
+        nursery = self._membership.nursery
+        assert nursery is not None  # noqa: S101 - it has one as long as it has peers
         peer.stopped[inbox.name] = None
         self._tell_room(peer, inbox.name, room=False)
-        self._nursery.start_soon(self._watch_room, peer, inbox, name=f"bus:room:{inbox.name}")
+        nursery.start_soon(self._watch_room, peer, inbox, name=f"bus:room:{inbox.name}")
 
     async def _watch_room(self, peer: Peer, inbox: Inbox) -> None:
         await inbox.room(max(1, self._capacity // 2))
@@ -497,8 +347,7 @@ class RemoteBus(WorkerBus):
         self._tell_room(peer, inbox.name, room=True)
 
     def _tell_room(self, peer: Peer, worker: str, *, room: bool) -> None:
-        assert self._roster is not None  # noqa: S101 - it has one as long as it has peers
-        self._tell(peer, BusWorkerRoomMessage(source=self._roster.runner_name, worker=worker, room=room))
+        self._tell(peer, BusWorkerRoomMessage(source=self._serves, worker=worker, room=room))
 
     @staticmethod
     def _told_room(peer: Peer, message: BusWorkerRoomMessage) -> None:
@@ -512,12 +361,12 @@ class RemoteBus(WorkerBus):
 
     def statistics(self) -> RemoteBusStatistics:
         """A snapshot."""
-        session = self._session
+        session = self._membership.session
         return RemoteBusStatistics(
             **attrs.asdict(super().statistics(), recurse=False),
-            incarnation=session.incarnation if session is not None and self._joined.is_set() else None,
-            connected=self._connected,
-            resets=self._resets,
+            incarnation=self._membership.incarnation,
+            connected=session is not None and self._connected,
+            resets=self._membership.resets,
             jobs=len(self._calls),
             malformed=self._incidents.malformed,
             forged=self._incidents.forged,
