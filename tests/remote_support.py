@@ -72,6 +72,7 @@ class Place:
     def crash(self) -> None:
         """The process is killed: nothing of it is heard of any more."""
         self.way.cut()
+        self.way.resume()
         self.scope.cancel()
 
 
@@ -107,20 +108,12 @@ class Town:
 @asynccontextmanager
 async def town(*, patience: float = 1000.0, **options: Any) -> AsyncIterator[Town]:
     """Some runners; in the end they leave, one after the other, and nothing is left of any."""
-    outcome: BaseException | None = None
     with trio.fail_after(patience):  # rather than wait for ever
         async with trio.open_nursery() as nursery:
             place = Town(Server(), nursery, options)
-            try:
-                yield place
-            except BaseException as error:
-                outcome = error
-                nursery.cancel_scope.cancel()
-            else:
-                for one in place.places:
-                    await one.leave()
-    if outcome is not None:
-        raise outcome
+            yield place
+            for one in place.places:
+                await one.leave()
     check_nothing_left(place)
 
 

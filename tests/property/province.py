@@ -239,6 +239,7 @@ class Province:
         """Nothing of it is heard of any more."""
         process.is_killed = True
         process.bus.way.cut()
+        process.bus.way.resume()  # or what is left of it in this process would never find out
         process.scope.cancel()
 
     # -- what they do ------------------------------------------------------------------------------------------------------

@@ -166,9 +166,6 @@ async def test_news_that_are_asked_for(autojump_clock: MockClock) -> None:
         async def on_job_update_requested(self, message: Any) -> None:
             await self.send_job_update(message.job_id, {"so": "far"})
 
-    async def wait(hand: Sayer, message: BusJobRequestMessage) -> Any:
-        return DEFERRED
-
     class DeferringSayer(Sayer):
         @job(name="do")
         async def handle(self, message: BusJobRequestMessage) -> Any:
