@@ -72,6 +72,8 @@ class WorkerRegistry:
     def share(self, directory: Directory | None) -> None:
         """Tell this directory what others may want to know from now on; ``None`` for nobody."""
         self._directory = directory
+        for name in (*self._watches, *self._waits):
+            self._want(name)
 
     def get(self, name: str) -> WorkerRegistryEntry | None:
         """The entry of that name, or ``None``."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
 from job_support import Hand, ask, echo, nap
+from memory_bus import MemoryBus
 from remote_support import Place, Town, quiet, town
 from support import Note, Recorder
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trioworkers import (
     BaseWorker,
@@ -17,6 +19,7 @@ from trioworkers import (
     BusWorkerReadyMessage,
     WorkerActivationArgs,
     WorkerReadyData,
+    WorkerRunner,
     handles,
     job,
     worker_ready,
@@ -198,6 +201,23 @@ async def test_newcomers_hear_of_everybody_and_of_what_is_wanted(autojump_clock:
         await right.runner.registry.wait_ready("watcher")
         await trio.sleep(0.1)
         assert sorted(heard(watcher)) == [("ready", "kid"), ("ready", "root")]
+
+
+async def test_watched_before_the_beginning(autojump_clock: MockClock) -> None:
+    """Whoever is watched, or waited for, before a runner begins, is asked for when it is on the bus."""
+    parent, ready = Parent("parent"), list[WorkerReadyData]()
+    await parent.add_workers(Hand("kid", echo), Hand("other", echo))
+    async with town() as place:
+        await place.open("right", parent)
+        runner = WorkerRunner(name="left", bus=MemoryBus(place.server), handle_sigint=False, handle_sigterm=False)
+        runner.registry.watch("kid", ready.append)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(runner.registry.wait_ready, "other")
+            await wait_all_tasks_blocked()
+            await nursery.start(partial(runner.run, auto_end=False))
+            await trio.sleep(1)
+            runner.end_nowait()
+        assert ready == [WorkerReadyData("kid", "right")]
 
 
 # -- one name, several homes ---------------------------------------------------------------------------------------------

@@ -64,6 +64,8 @@ class Whereabouts:
 
     def share(self, roster: Roster | None) -> None:
         """Tell of this runner's workers, and tell this runner of the others'; ``None``: of nobody any more."""
+        for names in (self._wanted, self._freed):  # whoever still waits when this runner has left will not say when it has stopped
+            names.clear()
         for each, directory in ((self._roster, None), (roster, self)):
             if each is not None:
                 each.share(directory)
