@@ -76,6 +76,8 @@ def main() -> None:
     parser.add_argument("--docs", action="store_true", help="write the table into docs/performance.md")
     parser.add_argument("--list", action="store_true", help="say what there is")
     options = parser.parse_args()
+    if options.docs and (options.only or options.quick or options.rounds or set(options.sides) != set(SIDES)):
+        parser.error("--docs is for the whole: without --only, --quick, --rounds and --sides")
     cases = chosen(options.only, quick=options.quick)
     if options.list:
         print(*(f"{case.key:24} {case.what.format(size=f'{case.size:,}')}" for case in cases), sep="\n")

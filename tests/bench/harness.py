@@ -169,7 +169,9 @@ class Row:
 
 
 def _ratio(over: Summary | None, under: Summary | None) -> float | None:
-    return None if over is None or under is None or not under.least else over.least / under.least
+    if over is None or under is None or under.least <= 0:
+        return None
+    return over.least / under.least
 
 
 def interleave(

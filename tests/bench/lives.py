@@ -230,7 +230,7 @@ async def ours_chain(meter: Meter, size: int, times: int) -> None:
                 runner.bus.post(Blow(source="me", target=f"worker-{size - 1}"))
                 await runner.get_worker("worker-0").wait()  # type: ignore[union-attr]
     except BaseExceptionGroup as error:
-        meter.note("groups around the error of a crash", depth(error), "groups")
+        meter.note("groups around the error of a crash", depth(error) - 1, "groups")  # one is of the nursery above
 
 
 async def chain(size: int) -> BaseWorker:
