@@ -111,6 +111,20 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "trioworkers", "--version")
 
 
+@nox.session(python=PYTHONS[0])
+def bench(session: nox.Session) -> None:
+    """In one process each: this library, the reference and bare trio, taking turns (`-- --quick` for a minute of it; `-- --help`)."""
+    session.install(".", "pipecat-ai==1.14.0")
+    session.run("python", "tests/bench", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0], name="bench-instructions")
+def bench_instructions(session: nox.Session) -> None:
+    """Instructions of the hot paths against their budget, which `-- --update` rewrites. Needs `valgrind`."""
+    session.install(".")
+    session.run("python", "tests/bench/instructions.py", *session.posargs)
+
+
 @nox.session(python=PYTHONS[0], name="bench-redis")
 def bench_redis(session: nox.Session) -> None:
     """Jobs over Redis beside the reference's, interleaved; then what outages cost. Needs `redis-server`."""
