@@ -176,7 +176,8 @@ class Lane(Generic[T]):
         item = self._items.popleft()
         self.waiting -= 1
         self.busy = True
-        self._moved.unpark_all()
+        if self._moved:  # to unpark nobody costs as much as the rest of this
+            self._moved.unpark_all()
         try:
             await self._run(item)
         finally:

@@ -54,7 +54,8 @@ class Credit:
     def close(self) -> None:
         """Nobody need wait any more: there is no consumer."""
         self.closed = True
-        self._lot.unpark_all()
+        if self._lot:  # to unpark nobody costs as much as a message
+            self._lot.unpark_all()
 
     def _spend(self) -> None:
         self.left -= 1

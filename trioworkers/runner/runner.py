@@ -353,8 +353,9 @@ class WorkerRunner:
                 signals.cancel()
 
     async def _farewell(self) -> None:
-        with trio.CancelScope(shield=True):
-            await self._requester.wait_acknowledged()
+        if self._requester.groups:
+            with trio.CancelScope(shield=True):
+                await self._requester.wait_acknowledged()
 
     async def _ready(self, nursery: trio.Nursery) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()  # by a worker that was ready a moment before

@@ -186,8 +186,9 @@ class WorkerCore:
             self.registry().unregister(self.name)
 
     async def _farewell(self) -> None:
-        with trio.CancelScope(shield=True):
-            await self.requester.wait_acknowledged()
+        if self.requester.groups:
+            with trio.CancelScope(shield=True):
+                await self.requester.wait_acknowledged()
 
     async def claim(self) -> None:
         """Be the only one of this name on the whole bus, if it is a root."""
