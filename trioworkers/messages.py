@@ -29,7 +29,7 @@ class Priority(IntEnum):
     DATA = 1
 
 
-_Check = Callable[[object, "attrs.Attribute[Any]", object], None]
+_Check = Callable[[object, "attrs.Attribute[Any]", Any], None]
 
 
 def _of(*types: type, none: bool = False, least: int | None = None) -> _Check:
@@ -43,7 +43,7 @@ def _of(*types: type, none: bool = False, least: int | None = None) -> _Check:
     first = types[0]
     size: Callable[[Any], int] = len if first is str else int
 
-    def check(message: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    def check(message: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value is None and none:
             return
         if type(value) is not first and not isinstance(value, types):

@@ -89,7 +89,7 @@ class _Block(Generic[E]):
         except Exception as error:
             if group.job_id in self._requester.groups:  # one could not be asked, and the others have been told to stop
                 self._events.discard()
-                _note_left_behind(error, await self._acknowledged(group))  # noqa: ASYNC102 - it shields itself
+                _note_left_behind(error, await self._acknowledged(group))  # noqa: ASYNC102, ASYNC120 - it shields itself
             raise
         self._scope = trio.CancelScope(deadline=group.deadline)
         self._scope.__enter__()

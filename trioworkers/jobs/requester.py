@@ -195,7 +195,7 @@ class JobRequester:
 
     async def _wait_ready(self, group: JobGroup) -> None:
         reason = UNREADY
-        with trio.move_on_at(group.deadline) as scope:
+        with trio.move_on_at(group.deadline) as scope:  # noqa: ASYNC912 - wait_ready() is a cancel point
             self._waits[scope] = None
             try:
                 await self._registry().wait_ready(*group.worker_names)
