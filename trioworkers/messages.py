@@ -41,7 +41,9 @@ def _of(*types: type, none: bool = False, least: int | None = None) -> _Check:
         least: The least number, or the least length, that it may have.
     """
     first = types[0]
-    size: Callable[[Any], int] = len if first is str else int
+
+    def size(value: Any) -> int:
+        return len(value) if first is str else int(value)
 
     def check(message: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value is None and none:
