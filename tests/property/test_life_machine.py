@@ -206,6 +206,13 @@ class LifeMachine(RuleBasedStateMachine):
         """Consume streams and updates: fast, slowly, late, not to the end, not at all."""
         self._do(steps, "block", rule="stream", who=who, to=to, job=job, do=do, n=n, nap=nap, timeout=timeout, use=use)
 
+    @rule(who=askers, to=targets, n=st.integers(0, 3))
+    def read_through(self, who: str, to: tuple[str, ...], n: int) -> None:
+        """Read streams to their ends, at once: so that some end is seen, whatever the dice say."""
+        self._do(0, "block", rule="read_through", who=who, to=to, job="stream", n=n, use="iterate")
+        self.world.settle()
+        self.house.check_rest()
+
     @rule(n=st.integers(0, 3), flag=st.booleans(), steps=steps)
     def answer(self, n: int, flag: bool, steps: int) -> None:
         """Answer what was deferred, urgently or not."""

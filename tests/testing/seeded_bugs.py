@@ -151,7 +151,7 @@ class Answers(_Some):
 # -- lanes -----------------------------------------------------------------------------------------------------------------
 
 
-@bug("B5", budget=100)
+@bug("B5", "L3", budget=100)
 def lost_wakeup(put: Put) -> None:
     """A lane's task takes one more step after its last look, and what comes in that moment wakes nobody."""
     right = Lane._drain
