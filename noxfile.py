@@ -128,7 +128,7 @@ def bench_instructions(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0], name="bench-redis")
 def bench_redis(session: nox.Session) -> None:
     """Jobs over Redis beside the reference's, interleaved; then what outages cost. Needs `redis-server`."""
-    session.install(".[redis]", "pipecat-ai==1.14.0", "redis>=8", "trustme")
+    session.install(".[redis]", "pipecat-ai==1.14.0", "redis>=8")
     session.run("python", "tests/bench/bench_redis.py", *session.posargs)
     session.run("python", "tests/bench/outages_redis.py")
 

@@ -296,6 +296,12 @@ class JobRequester:
         for group in list(self.groups.values()):
             await group.wait_acknowledged()
 
+    async def farewell(self) -> None:
+        """Like :meth:`wait_acknowledged`, whatever is cancelled around: the last thing that whoever asks does."""
+        if self.groups:
+            with trio.CancelScope(shield=True):
+                await self.wait_acknowledged()
+
     def statistics(self) -> RequesterStatistics:
         """A snapshot."""
         return RequesterStatistics(len(self.groups), self._asked, self._strangers, self._left_behind)

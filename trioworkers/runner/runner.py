@@ -123,7 +123,7 @@ class WorkerRunner:
         duties = Duties(
             child_failed=self._child_failed,
             close=self._close,
-            farewell=self._farewell,
+            farewell=self._requester.farewell,
             forsake=self._requester.forsake,
             childless=self._childless,
         )
@@ -351,11 +351,6 @@ class WorkerRunner:
                 await self._drained.wait()
             finally:
                 signals.cancel()
-
-    async def _farewell(self) -> None:
-        if self._requester.groups:
-            with trio.CancelScope(shield=True):
-                await self._requester.wait_acknowledged()
 
     async def _ready(self, nursery: trio.Nursery) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()  # by a worker that was ready a moment before

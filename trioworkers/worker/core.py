@@ -103,7 +103,7 @@ class WorkerCore:
                 run=face.run,
                 child_failed=self._child_failed,
                 close=self._retire,
-                farewell=self._farewell,
+                farewell=self.requester.farewell,
                 forsake=self.requester.forsake,
                 attached=self._tell_active,
                 child_gone=self._child_gone,
@@ -145,10 +145,6 @@ class WorkerCore:
         """Send now."""
         self.bus().post(message)
 
-    async def pace(self) -> None:
-        """A cancel point, now and then a schedule point."""
-        await self.bus().pace()
-
     @property
     def parent(self) -> str | None:
         """The parent's name; a runner is nobody's parent."""
@@ -181,14 +177,9 @@ class WorkerCore:
                 task_status.started()
                 await self.inbox.data.serve()
         finally:
-            await self._farewell()  # noqa: ASYNC102 - shielded
+            await self.requester.farewell()  # noqa: ASYNC102 - shielded
             self.watches.close()
             self.registry().unregister(self.name)
-
-    async def _farewell(self) -> None:
-        if self.requester.groups:
-            with trio.CancelScope(shield=True):
-                await self.requester.wait_acknowledged()
 
     async def claim(self) -> None:
         """Be the only one of this name on the whole bus, if it is a root."""

@@ -173,15 +173,18 @@ class RemoteBus(WorkerBus):
             WireError: Nobody elsewhere could be told of that name.
         """
         if self._membership.may_claim:
-            self._codec.dumps(BusWorkersGoneMessage(source=name, workers=(name,)))
+            self._try_to_say(name)
             await self._membership.claim(name)
 
     def _can_say(self, name: str) -> bool:
         try:
-            self._codec.dumps(BusWorkersGoneMessage(source=name, workers=(name,)))
+            self._try_to_say(name)
         except WireError:
             return False
         return True
+
+    def _try_to_say(self, name: str) -> None:
+        self._codec.dumps(BusWorkersGoneMessage(source=name, workers=(name,)))
 
     def unsubscribe(self, inbox: Inbox) -> None:
         """Deliver nothing more to this inbox; its name is free, perhaps for somebody elsewhere."""
@@ -228,8 +231,9 @@ class RemoteBus(WorkerBus):
         return super()._receiver(message, target)
 
     def _body(self, message: BusMessage) -> bytes:
-        if self._packed is not None and self._packed[0] is message:
-            return self._packed[1]
+        packed, self._packed = self._packed, None
+        if packed is not None and packed[0] is message:
+            return packed[1]
         try:
             return self._as_bytes(message)
         except WireError as error:
