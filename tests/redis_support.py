@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -50,6 +51,19 @@ async def until(condition: Callable[[], object], what: str = "what was expected"
                 return
             await trio.sleep(0.002)
     pytest.fail(f"waited {PATIENCE:g} s in vain for {what}")
+
+
+@asynccontextmanager
+async def program_running(log: Path, *command: str, cwd: Path | None = None) -> AsyncIterator[trio.Process]:
+    """A process, which writes into a file, and does not outlive the block."""
+    with log.open("wb") as output:
+        process = await trio.lowlevel.open_process(command, cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        yield process
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
 
 
 class RedisServer:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import trio
-from redis_support import RedisServer, until
+from redis_support import RedisServer, program_running, until
 
 PROGRAMS = Path(__file__).parents[2] / "examples" / "distributed_census"
 PATIENCE = 60.0
@@ -21,19 +19,6 @@ SOURCE = "import os\n\n\nclass Greeter:\n    def greet(self):\n        async def
 def program(name: str, *arguments: str) -> list[str]:
     """Return how one of the programs is started; what it warns of is an error."""
     return [sys.executable, "-W", "error", str(PROGRAMS / name), *arguments]
-
-
-@asynccontextmanager
-async def started(log: Path, *command: str) -> AsyncIterator[trio.Process]:
-    """A process, which writes into a file, and does not outlive the block."""
-    with log.open("wb") as output:
-        process = await trio.lowlevel.open_process(command, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        yield process
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
 
 
 def opened_for_writing(pipe: Path) -> int | None:
@@ -79,13 +64,13 @@ async def test_a_reader_that_is_killed_costs_nothing(redis_server: RedisServer, 
     logs = [tmp_path / f"log-{number}" for number in range(3)]
     with trio.fail_after(PATIENCE):
         async with (
-            started(tmp_path / "log", *program("coordinator.py", server, str(folder))) as coordinator,
-            started(logs[0], *program("reader.py", server)) as victim,
+            program_running(tmp_path / "log", *program("coordinator.py", server, str(folder))) as coordinator,
+            program_running(logs[0], *program("reader.py", server)) as victim,
         ):
             end = await somebody_reads(pipe)
             async with (
-                started(logs[1], *program("reader.py", server)) as one,
-                started(logs[2], *program("reader.py", server)) as other,
+                program_running(logs[1], *program("reader.py", server)) as one,
+                program_running(logs[2], *program("reader.py", server)) as other,
             ):
                 victim.kill()
                 await victim.wait()
@@ -112,14 +97,14 @@ async def test_readers_may_come_before_the_census_and_outlive_it(redis_server: R
     pipe = folder / "a_pipe.py"
     os.mkfifo(pipe)
     with trio.fail_after(PATIENCE):
-        async with started(log, *program("reader.py", server)) as reader:
-            async with started(tmp_path / "first", *program("coordinator.py", server, str(folder))):
+        async with program_running(log, *program("reader.py", server)) as reader:
+            async with program_running(tmp_path / "first", *program("coordinator.py", server, str(folder))):
                 end = await somebody_reads(pipe)
             await until(lambda: "once more: " in log.read_text(), "the reader to be told")
             os.close(end)
             pipe.unlink()
             pipe.write_text(SOURCE)
-            async with started(tmp_path / "second", *program("coordinator.py", server, str(folder))) as second:
+            async with program_running(tmp_path / "second", *program("coordinator.py", server, str(folder))) as second:
                 assert (await second.wait(), await reader.wait()) == (0, 0)
     assert "runner 'coordinator'" in log.read_text()
     assert (tmp_path / "second").read_text().endswith(census_in_one_process(folder))

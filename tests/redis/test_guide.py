@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
 import trio
-from redis_support import RedisServer, until
+from redis_support import RedisServer, program_running, until
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "redis.md"
 FILES = re.compile(r"^```\{code-block\} python\n:caption: (\S+)\n\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -38,18 +36,9 @@ def folder(redis_server: RedisServer, tmp_path: Path) -> Path:
     return folder
 
 
-@asynccontextmanager
-async def terminal(folder: Path, name: str) -> AsyncIterator[trio.Process]:
+def terminal(folder: Path, name: str) -> AbstractAsyncContextManager[trio.Process]:
     """A terminal in which one of the programs was started; what it prints goes to a file beside it."""
-    with (folder / f"{name}.out").open("wb") as output:
-        command = [sys.executable, "-u", "-W", "error", name]
-        process = await trio.lowlevel.open_process(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        yield process
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
+    return program_running(folder / f"{name}.out", sys.executable, "-u", "-W", "error", name, cwd=folder)
 
 
 def printed(folder: Path, name: str) -> str:
