@@ -41,18 +41,15 @@ def _of(*types: type, none: bool = False, least: int | None = None) -> _Check:
         least: The least number, or the least length, that it may have.
     """
     first = types[0]
-
-    def size(value: Any) -> int:
-        return len(value) if first is str else int(value)
+    exact = frozenset({first, type(None)} if none else {first})
+    sized = first is str
 
     def check(message: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value is None and none:
-            return
-        if type(value) is not first and not isinstance(value, types):
+        if type(value) not in exact and not isinstance(value, types):
             kinds = " or ".join(kind.__name__ for kind in types)
             raise TypeError(f"{type(message).__name__}.{attribute.name} must be a {kinds}{' or None' * none}, not {value!r}")
-        if least is not None and size(value) < least:
-            rule = "must not be empty" if first is str else f"must be {least} or more, not {value!r}"
+        if least is not None and value is not None and (len(value) if sized else value) < least:
+            rule = "must not be empty" if sized else f"must be {least} or more, not {value!r}"
             raise ValueError(f"{type(message).__name__}.{attribute.name} {rule}")
 
     return check
@@ -239,6 +236,14 @@ class BusWorkerLocalErrorMessage(BusLocalMessage, BusSystemMessage):
     error: str = attrs.field(validator=_TEXT)
 
 
+def _status(status: JobStatus) -> JobStatus:
+    return status if type(status) is JobStatus else JobStatus(status)  # to call an Enum costs as much as a whole message
+
+
+def _loss(loss: Loss | None) -> Loss | None:
+    return None if loss is None else Loss(loss)
+
+
 def _payload(payload: dict[str, Any] | None) -> dict[str, Any]:
     return {} if payload is None else payload
 
@@ -286,11 +291,11 @@ class BusJobAnswerMessage(BusDataMessage):
 class BusJobResponseMessage(BusJobAnswerMessage):
     """The answer, which ends the job. ``reason`` and ``traceback``: why it did not complete, in words. ``loss``: a bus answered."""
 
-    status: JobStatus = attrs.field(default=JobStatus.COMPLETED, converter=JobStatus)
+    status: JobStatus = attrs.field(default=JobStatus.COMPLETED, converter=_status)
     response: dict[str, Any] | None = attrs.field(default=None, validator=_OPTIONAL_DICT)
     reason: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
     traceback: str | None = attrs.field(default=None, validator=_OPTIONAL_TEXT)
-    loss: Loss | None = attrs.field(default=None, converter=attrs.converters.optional(Loss))
+    loss: Loss | None = attrs.field(default=None, converter=_loss)
 
 
 @attrs.frozen(kw_only=True)

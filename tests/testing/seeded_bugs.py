@@ -27,7 +27,8 @@ from trioworkers.jobs.events import Events
 from trioworkers.jobs.group import Asked, JobGroup
 from trioworkers.jobs.requester import JobRequester
 from trioworkers.jobs.responder import Job, JobResponder
-from trioworkers.messages import Priority
+from trioworkers.jobs.slots import Pool, Slots
+from trioworkers.messages import BusJobAnswerMessage, BusJobResponseMessage, Priority
 from trioworkers.registry import WorkerRegistry
 from trioworkers.runner import WorkerRunner
 from trioworkers.testing import LifecycleSystem, Operation
@@ -473,9 +474,10 @@ def orphan_job(put: Put) -> None:
             trio.lowlevel.spawn_system_task(run, job, name=name)
 
     def begin(self: JobResponder, request: Any, handler: Any) -> None:
-        own, self._nursery = self._nursery, _Nursery()  # type: ignore[assignment]
+        assert self._slots is not None
+        own, self._slots._nursery = self._slots._nursery, _Nursery()  # type: ignore[assignment]
         right(self, request, handler)
-        self._nursery = own
+        self._slots._nursery = own
 
     put(JobResponder, "_begin", begin)
 
@@ -485,9 +487,9 @@ def queued_job_dropped(put: Put) -> None:
     """A job that never began has nothing to say when it is over."""
     right = JobResponder._gone
 
-    def gone(self: JobResponder, job: Job, outcome: JobOutcome) -> None:
+    def gone(self: JobResponder, job: Job, message: BusJobAnswerMessage) -> None:
         if job.state is not JobState.ACCEPTED:
-            right(self, job, outcome)
+            right(self, job, message)
             return
         self._release(job)
         del self.active[job.request.job_id], self.running[job.request.job_id]
@@ -534,10 +536,11 @@ def no_deadline_at_the_answerer(put: Put) -> None:
 @bug("B5", budget=100)
 def held_request_forgotten(put: Put) -> None:
     """Requests that came before READY are set free, and nobody accepts them."""
+    right = JobResponder.open
 
-    def open_up(self: JobResponder, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
+    def open_up(self: JobResponder, nursery: trio.Nursery, pool: Pool) -> None:
         self._held = {}
+        right(self, nursery, pool)
 
     put(JobResponder, "open", open_up)
 
@@ -547,9 +550,9 @@ def swallowed_cancelled(put: Put) -> None:
     """A job that is cancelled with its worker is taken for one that has raised Cancelled by itself."""
     right = JobResponder._judge
 
-    async def judge(self: JobResponder, job: Job, error: BaseException) -> JobOutcome:
+    async def judge(self: JobResponder, job: Job, error: BaseException) -> BusJobAnswerMessage:
         if isinstance(error, trio.Cancelled):
-            return JobOutcome(JobStatus.ERROR, reason="Cancelled was raised")
+            return self._failure(job, JobStatus.ERROR, "Cancelled was raised")
         return await right(self, job, error)
 
     put(JobResponder, "_judge", judge)
@@ -560,16 +563,17 @@ def failure_completes(put: Put) -> None:
     """An exception that a handler raises is logged, and its job completes."""
     right = JobResponder._judge
 
-    async def judge(self: JobResponder, job: Job, error: BaseException) -> JobOutcome:
-        outcome = await right(self, job, error)
-        return JobOutcome(JobStatus.COMPLETED) if outcome.status is JobStatus.ERROR else outcome
+    async def judge(self: JobResponder, job: Job, error: BaseException) -> BusJobAnswerMessage:
+        answer = await right(self, job, error)
+        failed = isinstance(answer, BusJobResponseMessage) and answer.status is JobStatus.ERROR
+        return self._response(job) if failed else answer
 
     put(JobResponder, "_judge", judge)
 
 
 @bug("J5", budget=200, system=Queues)
-def slot_kept_when_cancelled(put: Put) -> None:
-    """A sequential job that is cancelled does not give its slot on."""
+def turn_kept_when_cancelled(put: Put) -> None:
+    """A sequential job that is cancelled does not give its turn on."""
     right = JobResponder._release
 
     def release(self: JobResponder, job: Job) -> None:
@@ -581,7 +585,7 @@ def slot_kept_when_cancelled(put: Put) -> None:
 
 @bug("J5", budget=300, system=Queues)
 def last_in_line_first(put: Put) -> None:
-    """The slot is given to whoever came last."""
+    """The turn is given to whoever came last."""
     right = JobResponder._release
 
     def release(self: JobResponder, job: Job) -> None:
@@ -606,6 +610,16 @@ def no_waiting_in_line(put: Put) -> None:
     put(JobResponder, "_begin", begin)
 
 
+@bug("L4", "L6", "L2", budget=200)
+def slots_not_closed(put: Put) -> None:
+    """Tasks that wait for another job wait on when their worker ends."""
+
+    def close(self: Slots[Any]) -> None:
+        del self
+
+    put(Slots, "close", close)
+
+
 @bug("J7", budget=300, system=Queues)
 def waits_for_itself(put: Put) -> None:
     """A sequential job that asks for itself is not seen to: those before it in the queue are not looked for in its chain."""
@@ -624,12 +638,12 @@ def active_until_gone(put: Put) -> None:
     """A job that somebody else has answered is active until its handler is gone."""
     right_answer, right_gone = JobResponder._answer, JobResponder._gone
 
-    def answer(self: JobResponder, job: Job, message: Any, status: JobStatus) -> None:
-        right_answer(self, job, message, status)
+    def answer(self: JobResponder, job: Job, message: BusJobAnswerMessage) -> None:
+        right_answer(self, job, message)
         self.active[job.request.job_id] = job
 
-    def gone(self: JobResponder, job: Job, outcome: JobOutcome) -> None:
-        right_gone(self, job, outcome)
+    def gone(self: JobResponder, job: Job, message: BusJobAnswerMessage) -> None:
+        right_gone(self, job, message)
         self.active.pop(job.request.job_id, None)
 
     put(JobResponder, "_answer", answer)

@@ -208,14 +208,18 @@ class WorkerBus(ABC):
     @trio.lowlevel.enable_ki_protection
     def hand_in(self, message: BusMessage) -> None:
         """Post from anywhere: for what a garbage collection may cause, which knows no right moment."""
-        self._underway.append(message)
         if self._delivering:
+            self._underway.append(message)
             return
         self._delivering = True
         try:
-            self._deliver_underway()
+            self._route(message)
+            while self._underway:
+                self._route(self._underway.popleft())
         finally:
             self._delivering = False
+            if self._underway:  # something raised, perhaps a publish: the rest is delivered all the same
+                self.hand_in(self._underway.popleft())
 
     def check(self, message: BusMessage) -> None:
         """Do nothing, if a message can be sent to its target: for those who must know before they do something else.
@@ -317,14 +321,6 @@ class WorkerBus(ABC):
         )
 
     # -- inside ------------------------------------------------------------------------------------------------------------
-
-    def _deliver_underway(self) -> None:
-        try:
-            while self._underway:
-                self._route(self._underway.popleft())
-        finally:
-            if self._underway:  # something raised, perhaps a publish: the rest is delivered all the same
-                self._deliver_underway()
 
     def _route(self, message: BusMessage) -> None:
         self._posted += 1

@@ -128,6 +128,11 @@ class Inbox:
         everything = (BusMessage,) if self.hooks.wants("on_bus_message") else ()
         return (*everything, *self._broadcasts, *self._handlers)
 
+    def would_show(self, message: BusMessage, hook: str) -> bool:
+        """Whether :meth:`show` would queue anything for a message, and the hook of that name."""
+        wants = self.hooks.wants
+        return wants(hook) or wants("on_bus_message") or bool(self._handlers and self._methods_for(message))
+
     def show(
         self,
         message: BusMessage,
@@ -219,8 +224,10 @@ class Inbox:
 
         A data lane's task is its worker's own, so jobs are below it: the hook may have asked for one, by whatever way.
         """
+        if not (self.data.busy or self.system.busy):
+            return None
         busy = [lane for lane in (self.data, self.system) if lane.busy]
-        return next((lane for task, _ in lineage() for lane in busy if lane.task is task), None) if busy else None
+        return next((lane for task, _ in lineage() for lane in busy if lane.task is task), None)
 
     def statistics(self) -> MailboxStatistics:
         """A snapshot."""

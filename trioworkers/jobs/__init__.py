@@ -13,3 +13,4 @@ from .responder import DEFERRED as DEFERRED
 from .responder import JobResponder as JobResponder
 from .responder import ResponderStatistics as ResponderStatistics
 from .responder import handlers_of as handlers_of
+from .slots import Pool as Pool

@@ -46,7 +46,7 @@ class _Block(Generic[E]):
     _scope: trio.CancelScope
 
     def __init__(self, requester: JobRequester, request: Request, cancel_grace: float | None) -> None:
-        requester.check_open()
+        requester.open_bus()
         self._requester = requester
         self._request = request
         self._grace = check_optional_seconds(cancel_grace, "cancel_grace")

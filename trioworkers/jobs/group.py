@@ -94,7 +94,7 @@ class JobGroup:
     _undecided: int = attrs.field(init=False)
     _unacknowledged: int = attrs.field(init=False)
     _done: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _acknowledged: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _over: trio.Event | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Nobody has answered yet."""
@@ -193,6 +193,10 @@ class JobGroup:
         member = self._members.get(name)
         return member is not None and member.state is not RequestState.ACKNOWLEDGED
 
+    def is_late(self) -> bool:
+        """Whether its deadline has passed."""
+        return self.deadline < math.inf and trio.current_time() >= self.deadline
+
     def undecided(self) -> list[str]:
         """Who has not been decided yet, in the order asked."""
         return [name for name in self._members if self.awaits(name)]
@@ -214,8 +218,8 @@ class JobGroup:
         self._unacknowledged -= 1
         if tell := self._observers.job_acknowledged:
             tell(self._asker, self.job_id, name)
-        if not self._unacknowledged:
-            self._acknowledged.set()
+        if not self._unacknowledged and self._over is not None:
+            self._over.set()
 
     def settle(self) -> None:
         """Every member is decided: tell who waits."""
@@ -231,4 +235,8 @@ class JobGroup:
 
     async def wait_acknowledged(self) -> None:
         """Wait until no handler of this request can run any more."""
-        await self._acknowledged.wait()
+        if self._over is None:
+            self._over = trio.Event()
+            if self.is_over:
+                self._over.set()
+        await self._over.wait()

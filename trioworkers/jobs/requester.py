@@ -13,6 +13,7 @@ else arrives for that member later is its acknowledgement, and is not shown to a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -113,7 +114,7 @@ def ambient_deadline() -> float:
     try:
         return trio.current_effective_deadline()
     except RecursionError:
-        return float("inf")
+        return math.inf
 
 
 @attrs.define(eq=False)
@@ -155,25 +156,24 @@ class JobRequester:
 
     # -- asking ------------------------------------------------------------------------------------------------------------
 
-    def check_open(self) -> None:
-        """Refuse to ask when that can lead nowhere.
+    def open_bus(self) -> WorkerBus:
+        """The bus, unless to ask can lead nowhere.
 
         Raises:
             WorkerStateError: The worker is on no bus, or has finished.
         """
-        self._bus()
         if self._closed is not None:
             raise WorkerStateError(f"worker {self.name!r} cannot ask for jobs any more: {self._closed}")
+        return self._bus()
 
     def prepare(self, request: Request) -> JobGroup:
         """Make the record; its deadline runs from now. Nothing is sent.
 
         Raises:
-            WorkerStateError: See :meth:`check_open`.
+            WorkerStateError: See :meth:`open_bus`.
         """
-        self.check_open()
-        deadline = float("inf") if request.timeout is None else trio.current_time() + request.timeout
-        bus = self._bus()
+        bus = self.open_bus()
+        deadline = math.inf if request.timeout is None else trio.current_time() + request.timeout
         return JobGroup(bus.new_id(), request.worker_names, request.cancel_on_error, deadline, self.name, bus.observers)
 
     async def launch(self, group: JobGroup, request: Request) -> None:
@@ -188,10 +188,9 @@ class JobRequester:
         self._may_wait_for(group.worker_names)
         ambient = ambient_deadline()
         await self._bus().pace()
-        if not self._registry().has(group.worker_names) or trio.current_time() >= group.deadline:
+        if not self._registry().has(group.worker_names) or group.is_late():
             await self._wait_ready(group)
-        self.check_open()
-        self._send(group, request, ambient)
+        self._send(self.open_bus(), group, request, ambient)
 
     async def _wait_ready(self, group: JobGroup) -> None:
         reason = UNREADY
@@ -206,7 +205,7 @@ class JobRequester:
             finally:
                 del self._waits[scope]
         if reason is UNREADY:
-            self.check_open()
+            self.open_bus()
         raise self._unready(group, reason)
 
     async def ask(self, request: Request) -> JobGroup:
@@ -375,7 +374,7 @@ class JobRequester:
             self._strangers += 1
             self._inbox.lose(message, "stranger")
             return None
-        if trio.current_time() >= group.deadline:
+        if group.is_late():
             self.cancel(group, TIMEOUT)  # both ends keep the deadline; whichever task is first, it is the request that timed out
         return group
 
@@ -426,13 +425,13 @@ class JobRequester:
 
     # -- sending and showing -----------------------------------------------------------------------------------------------
 
-    def _send(self, group: JobGroup, request: Request, deadline: float) -> None:
+    def _send(self, bus: WorkerBus, group: JobGroup, request: Request, ambient: float) -> None:
         self.groups[group.job_id] = group
         self._load.add()
         self._asked += 1
         if tell := self._inbox.observers.job_asked:
             tell(self.name, group.job_id, group.worker_names)
-        chain = CHAIN.get()
+        chain, window = CHAIN.get(), group.window
         timeout = None if request.timeout is None else max(0.0, group.deadline - trio.current_time())
         for name in group.worker_names:
             if not group.awaits(name):  # an earlier member has refused at once, and that decided for all
@@ -445,17 +444,17 @@ class JobRequester:
                 job_name=request.name,
                 payload=request.payload,
                 timeout=timeout,
-                deadline=deadline,
+                deadline=ambient,
                 chain=chain,
-                window=group.window,
+                window=window,
             )
-            self._post_or_undo(group, message)
+            self._post_or_undo(bus, group, message)
 
-    def _post_or_undo(self, group: JobGroup, message: BusJobRequestMessage) -> None:
+    def _post_or_undo(self, bus: WorkerBus, group: JobGroup, message: BusJobRequestMessage) -> None:
         member = group.member(message.target or "")
         member.asked = True
         try:
-            self._bus().post(message)
+            bus.post(message)
         except BaseException as error:
             member.asked = False
             names = list(group.worker_names)
@@ -465,8 +464,11 @@ class JobRequester:
             self.cancel(group, f"the request could not be sent: {describe(error)}")
             raise
 
-    def _show(self, group: JobGroup, message: BusJobAnswerMessage, *calls: Call, seen: Callable[[], None] = _nothing) -> None:
-        self._inbox.show(message, *calls, lane=self._lane(group, message), seen=partial(self._shown, group, seen))
+    def _show(self, group: JobGroup, message: BusJobAnswerMessage, call: Call, *, seen: Callable[[], None] = _nothing) -> None:
+        if self._inbox.would_show(message, call[0]):
+            self._inbox.show(message, call, lane=self._lane(group, message), seen=partial(self._shown, group, seen))
+        else:
+            seen()
 
     def _show_end(self, group: JobGroup, message: BusJobAnswerMessage, call: Call) -> None:
         self._inbox.call(call, lane=self._lane(group, message), seen=partial(self._shown, group, _nothing))

@@ -6,11 +6,11 @@ Requests that come before the worker is ready are held, with their context, unti
 any are answered at once.
 
 **One task, one scope, one path.** Whatever a handler is (a coroutine that returns, a generator that streams, ``on_job_request``, a
-handler that defers) it runs in :meth:`JobResponder._run`, and whatever way it ends (return, raise, cancelled, worker stopped) it
-leaves through :meth:`JobResponder._gone`, which answers unless it has answered. A deferred job's task parks in its scope until
-somebody answers, so cancelling it is nothing special.
+handler that defers) it runs in :meth:`JobResponder._handle`, in the task and the scope of a slot (see :mod:`.slots`), and whatever way
+it ends (return, raise, cancelled, worker stopped) it leaves through :meth:`JobResponder._gone`, which answers unless it has answered.
+A deferred job's task parks in its scope until somebody answers, so cancelling it is nothing special.
 
-**Sequential jobs** take their slot on arrival, in the order of arrival; a task that has to wait for its turn waits inside its scope.
+**Sequential jobs** take their place in the line on arrival; a task that has to wait for its turn waits inside its scope.
 """
 
 from __future__ import annotations
@@ -50,10 +50,11 @@ from ..messages import (
     BusMessage,
 )
 from ..observers import Observers
-from ..types import JobOutcome, JobStatus
+from ..types import JobStatus
 from .chain import CHAIN, link
 from .credit import Credit
 from .group import TIMEOUT
+from .slots import Pool, Slot, Slots
 
 
 @final
@@ -115,11 +116,9 @@ class Job:
         handler: What does it.
         observers: Those who look on.
         scope: Cancels it.
-        credit: How many events its asker still takes.
         turn: Set when a sequential job may begin; ``None`` if it need not wait.
         cancel: The message that cancelled it.
-        outcome: How it was answered.
-        answered: Set with the answer.
+        answered: Set with the answer, if it is deferred.
     """
 
     name: str
@@ -127,12 +126,25 @@ class Job:
     handler: Handler
     observers: Observers
     scope: trio.CancelScope
-    credit: Credit
     turn: trio.Event | None = None
     state: JobState = JobState.ACCEPTED
-    deferred: bool = False
     cancel: BusJobCancelMessage | None = None
-    answered: trio.Event = attrs.field(factory=trio.Event)
+    answered: trio.Event | None = None
+    _credit: Credit | None = None
+
+    @property
+    def credit(self) -> Credit:
+        """How many events its asker still takes; made when first needed: most jobs have none."""
+        if self._credit is None:
+            self._credit = Credit(self.request.window, self.name, self.request.job_id, self.observers)
+            if self.cancel is not None:
+                self._credit.close()
+        return self._credit
+
+    def stop_counting(self) -> None:
+        """Nobody consumes its events any more: who waits to send one need not."""
+        if self._credit is not None:
+            self._credit.close()
 
     def step(self, event: str) -> None:
         """Go on by one event of the table."""
@@ -163,10 +175,10 @@ class JobResponder:
     active: dict[str, Job] = attrs.field(factory=dict, init=False)
     running: dict[str, Job] = attrs.field(factory=dict, init=False)
     _fallback: Handler = attrs.field(init=False)
-    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+    _slots: Slots[Job] | None = attrs.field(default=None, init=False)
     _held: dict[str, tuple[BusJobRequestMessage, Context]] = attrs.field(factory=dict, init=False)
     _closed: str | None = attrs.field(default=None, init=False)
-    _ended: dict[str, int] = attrs.field(factory=dict, init=False)
+    _ended: dict[JobStatus, int] = attrs.field(factory=dict, init=False)
     _strangers: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -184,9 +196,9 @@ class JobResponder:
 
     # -- accepting ---------------------------------------------------------------------------------------------------------
 
-    def open(self, nursery: trio.Nursery) -> None:
+    def open(self, nursery: trio.Nursery, pool: Pool) -> None:
         """Accept jobs from now on, in tasks of ``nursery``, those held first."""
-        self._nursery = nursery
+        self._slots = Slots(f"idle:{self.name}", nursery, pool, self._work)
         held, self._held = self._held, {}
         for request, context in held.values():
             context.run(self._accept, request)
@@ -198,11 +210,14 @@ class JobResponder:
         held, self._held = self._held, {}
         for request, _ in held.values():
             self._refuse(request, JobStatus.CANCELLED, reason)
+        if self._slots is not None:
+            self._slots.close()
 
     def statistics(self) -> ResponderStatistics:
         """A snapshot."""
-        deferred = sum(job.deferred for job in self.active.values())
-        return ResponderStatistics(len(self.active), deferred, len(self._held), dict(self._ended), self._strangers)
+        deferred = sum(job.answered is not None for job in self.active.values())
+        ended = {status.value: count for status, count in self._ended.items()}
+        return ResponderStatistics(len(self.active), deferred, len(self._held), ended, self._strangers)
 
     def _on_request(self, request: BusJobRequestMessage) -> None:
         self._inbox.show(request)
@@ -211,7 +226,7 @@ class JobResponder:
             self._drop(request)
             if known.source != request.source:
                 self._refuse(request, JobStatus.ERROR, f"worker {self.name!r} has a job {request.job_id!r} of somebody else")
-        elif self._closed is None and self._nursery is None:
+        elif self._closed is None and self._slots is None:
             self._held[request.job_id] = (request, copy_context())
         else:
             self._accept(request)
@@ -231,8 +246,7 @@ class JobResponder:
         if handler is None:
             self._refuse(request, JobStatus.FAILED, f"no handler for job {request.job_name!r} on worker {self.name!r}")
             return
-        cycle = next((job for job in handler.queue if self._link(job) in request.chain), None)
-        if cycle is not None:
+        if handler.sequential and any(self._link(job) in request.chain for job in handler.queue):
             circle = " -> ".join((*request.chain, link(request.job_id, self.name)))
             reason = f"sequential job {request.job_name!r} on worker {self.name!r} would wait for itself: {circle}"
             self._refuse(request, JobStatus.FAILED, reason)
@@ -240,11 +254,12 @@ class JobResponder:
         self._begin(request, handler)
 
     def _begin(self, request: BusJobRequestMessage, handler: Handler) -> None:
-        assert self._nursery is not None  # noqa: S101 - _on_request holds whatever comes before open()
-        deadline = float("inf") if request.timeout is None else trio.current_time() + request.timeout
+        assert self._slots is not None  # noqa: S101 - _on_request holds whatever comes before open()
+        slot = self._slots.take()
         observers = self._inbox.observers
-        credit = Credit(request.window, self.name, request.job_id, observers)
-        job = Job(self.name, request, handler, observers, trio.CancelScope(deadline=deadline), credit)
+        job = Job(self.name, request, handler, observers, slot.scope)
+        if request.timeout is not None:
+            job.scope.deadline = trio.current_time() + request.timeout
         if handler.sequential:
             if handler.queue:
                 job.turn = trio.Event()
@@ -253,7 +268,7 @@ class JobResponder:
         self._load.add()
         if tell := observers.job_accepted:
             tell(self.name, request)
-        self._nursery.start_soon(self._run, job, name=f"job:{request.job_name or 'on_job_request'}#{request.job_id}@{self.name}")
+        self._slots.begin(slot, job, f"job:{request.job_name or 'on_job_request'}#{request.job_id}@{self.name}")
 
     def _handler_for(self, request: BusJobRequestMessage) -> Handler | None:
         handler = self._handlers.get(request.job_name) if request.job_name is not None else None
@@ -267,55 +282,63 @@ class JobResponder:
 
     # -- running -----------------------------------------------------------------------------------------------------------
 
-    async def _run(self, job: Job) -> None:
-        outcome = JobOutcome(JobStatus.CANCELLED, reason=f"worker {self.name!r} stopped")
+    async def _work(self, slot: Slot[Job]) -> None:
+        answer: BusJobAnswerMessage | None = None
         try:
-            outcome = await self._perform(job)
+            answer = await self._perform(slot)
         finally:
-            self._gone(job, outcome)
+            if slot.job is not None:
+                self._gone(slot.job, answer or self._stopped(slot.job))
 
-    async def _perform(self, job: Job) -> JobOutcome:
-        """Run the handler; what it raises is its job's outcome, unless it is somebody else's cancellation."""
+    async def _perform(self, slot: Slot[Job]) -> BusJobAnswerMessage | None:
+        """Do the slot's job, and others after it, as long as they end well; return the answer to the last one.
+
+        What a handler raises is its job's answer, unless it is somebody else's cancellation.
+        """
+        assert self._slots is not None  # noqa: S101 - whose slot it is
         try:
-            with job.scope:
-                await trio.lowlevel.checkpoint_if_cancelled()
-                if job.turn is not None:
-                    await job.turn.wait()
-                    await trio.lowlevel.checkpoint_if_cancelled()  # the turn and a cancel may come in one instant
-                if not allows(JOB, job.state, "run"):
-                    return JobOutcome(JobStatus.COMPLETED)  # somebody else has answered it already; this is not used
-                CHAIN.set((*job.request.chain, self._link(job)))
-                job.step("run")
-                return await (self._stream(job) if job.handler.streaming else self._call(job))
-        except BaseException as error:  # noqa: BLE001, ASYNC103 - judged: what is not the job's own is raised again
-            return await self._judge(job, error)  # noqa: ASYNC102, ASYNC104 - a checkpoint is how it finds out
-        if job.cancel is None:  # nobody asked for it: the deadline, which the requester keeps too
-            request = job.request
-            job.cancel = BusJobCancelMessage(source=request.source, target=self.name, job_id=request.job_id, reason=TIMEOUT)
-        return JobOutcome(JobStatus.CANCELLED, reason=job.cancel.reason)
+            with slot.scope:
+                while slot.job is not None:
+                    answer = await self._handle(slot.job)
+                    if slot.scope.cancel_called:
+                        return answer
+                    self._gone(slot.leave(), answer)
+                    del answer  # nothing of a job stays while its task waits for another
+                    await self._slots.another(slot)
+                return None
+        except BaseException as error:  # noqa: ASYNC103 - judged: what is not the job's own is raised again
+            if slot.job is None:
+                raise
+            return await self._judge(slot.job, error)  # noqa: ASYNC102, ASYNC104 - a checkpoint is how it finds out
+        assert slot.job is not None  # noqa: S101 - nobody cancels a slot that waits
+        return self._given_up(slot.job)
 
-    async def _judge(self, job: Job, error: BaseException) -> JobOutcome:
-        found = leaves(error)
-        errors = [leaf for leaf in found if not isinstance(leaf, trio.Cancelled)]
-        if not all(isinstance(leaf, Exception) for leaf in errors) or (errors and not allows(JOB, job.state, "answer")):
-            raise error  # not the job's: an interrupt, or a handler that has answered and is the worker's own code since
-        if not errors:
-            await trio.lowlevel.checkpoint_if_cancelled()  # raises if an enclosing scope has caused it
-            return JobOutcome(JobStatus.ERROR, reason="Cancelled was raised, but nothing was cancelled", traceback=trace(error))
-        if len(errors) == 1 and isinstance(failed := errors[0], JobFailed):
-            return JobOutcome(JobStatus.FAILED, failed.response, failed.reason)
-        return JobOutcome(JobStatus.ERROR, reason=describe(errors[0] if len(errors) == 1 else error), traceback=trace(error))
+    async def _handle(self, job: Job) -> BusJobAnswerMessage:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if job.turn is not None:
+            await job.turn.wait()
+            await trio.lowlevel.checkpoint_if_cancelled()  # the turn and a cancel may come in one instant
+        if not allows(JOB, job.state, "run"):
+            return self._response(job)  # somebody else has answered it already; this is not used
+        CHAIN.set((*job.request.chain, self._link(job)))
+        job.step("run")
+        if job.handler.streaming:
+            await self._stream(job)
+            return self._response(job)
+        return self._response(job, await self._call(job))
 
-    async def _call(self, job: Job) -> JobOutcome:
+    async def _call(self, job: Job) -> dict[str, Any] | None:
         result = await job.handler.call(job.request)
-        if isinstance(result, _Deferred) and job.state is not JobState.ANSWERED:
-            job.deferred = True
-            await job.answered.wait()
-        elif not (result is None or isinstance(result, (dict, _Deferred))):
+        if result is None or isinstance(result, dict):
+            return result
+        if not isinstance(result, _Deferred):
             raise TypeError(f"the handler returned {result!r}: a job is answered by a dict, None or DEFERRED")
-        return JobOutcome(JobStatus.COMPLETED, result if isinstance(result, dict) else None)
+        if job.state is not JobState.ANSWERED:
+            job.answered = trio.Event()
+            await job.answered.wait()
+        return None
 
-    async def _stream(self, job: Job) -> JobOutcome:
+    async def _stream(self, job: Job) -> None:
         """Send what the generator yields; what goes wrong in sending is thrown into it, where it can be handled."""
         job_id = job.request.job_id
         async with aclosing(job.handler.call(job.request)) as generator:
@@ -337,23 +360,64 @@ class JobResponder:
                 except BaseException as error:  # noqa: BLE001, ASYNC103 - the generator decides: unhandled, it comes straight back out of athrow
                     answered = error if isinstance(error, NoSuchJobError) else None
                     resume = partial(generator.athrow, error)
-        return JobOutcome(JobStatus.COMPLETED)
 
     async def _call_hook(self, request: BusJobRequestMessage) -> _Deferred:
         await self._inbox.hooks.fire("on_job_request", request)
         return DEFERRED
 
-    def _gone(self, job: Job, outcome: JobOutcome) -> None:
-        """No line of the handler can run any more: answer, give the slot on, tell who wants to know."""
+    # -- how it ended ------------------------------------------------------------------------------------------------------
+
+    async def _judge(self, job: Job, error: BaseException) -> BusJobAnswerMessage:
+        found = leaves(error)
+        errors = [leaf for leaf in found if not isinstance(leaf, trio.Cancelled)]
+        if not all(isinstance(leaf, Exception) for leaf in errors) or (errors and not allows(JOB, job.state, "answer")):
+            raise error  # not the job's: an interrupt, or a handler that has answered and is the worker's own code since
+        if not errors:
+            await trio.lowlevel.checkpoint_if_cancelled()  # raises if an enclosing scope has caused it
+            return self._failure(job, JobStatus.ERROR, "Cancelled was raised, but nothing was cancelled", traceback=trace(error))
+        if len(errors) == 1 and isinstance(failed := errors[0], JobFailed):
+            return self._failure(job, JobStatus.FAILED, failed.reason, failed.response)
+        reason = describe(errors[0] if len(errors) == 1 else error)
+        return self._failure(job, JobStatus.ERROR, reason, traceback=trace(error))
+
+    def _given_up(self, job: Job) -> BusJobAnswerMessage:
+        if job.cancel is None:  # nobody asked for it: the deadline, which the requester keeps too
+            request = job.request
+            job.cancel = BusJobCancelMessage(source=request.source, target=self.name, job_id=request.job_id, reason=TIMEOUT)
+        return self._failure(job, JobStatus.CANCELLED, job.cancel.reason)
+
+    def _stopped(self, job: Job) -> BusJobAnswerMessage:
+        return self._failure(job, JobStatus.CANCELLED, f"worker {self.name!r} stopped")
+
+    def _response(self, job: Job, response: dict[str, Any] | None = None) -> BusJobAnswerMessage:
+        """The answer of a handler that has done what it was asked for."""
+        source, target, job_id = self.name, job.request.source, job.request.job_id
+        if job.state is JobState.STREAMING:
+            return BusJobStreamEndMessage(source=source, target=target, job_id=job_id, data=response)
+        return BusJobResponseMessage(source=source, target=target, job_id=job_id, response=response)
+
+    def _failure(
+        self,
+        job: Job,
+        status: JobStatus,
+        reason: str | None,
+        response: dict[str, Any] | None = None,
+        traceback: str | None = None,
+    ) -> BusJobResponseMessage:
+        source, target, job_id = self.name, job.request.source, job.request.job_id
+        return BusJobResponseMessage(
+            source=source, target=target, job_id=job_id, status=status, response=response, reason=reason, traceback=traceback
+        )
+
+    def _gone(self, job: Job, answer: BusJobAnswerMessage) -> None:
+        """No line of the handler can run any more: answer, give the turn on, tell who wants to know."""
         self._release(job)
         if allows(JOB, job.state, "answer"):
-            message, status = self._message(job, outcome), outcome.status
             try:
-                self._bus().check(message)
+                self._bus().check(answer)
             except WireError as error:  # what the handler returned cannot leave the process: that is its job's error
-                status = JobStatus.ERROR
-                message = self._message(job, JobOutcome(status, reason=describe(error)))
-            self._answer(job, message, status)
+                answer = self._failure(job, JobStatus.ERROR, describe(error))
+            self._answer(job, answer)
         job.step("go")
         del self.running[job.request.job_id]
         if job.cancel is not None:
@@ -361,41 +425,27 @@ class JobResponder:
         self._load.done()
 
     def _release(self, job: Job) -> None:
-        queue = job.handler.queue
         if job.handler.sequential:
+            queue = job.handler.queue
             first = queue[0] is job
             queue.remove(job)
             if first and queue and queue[0].turn is not None:
                 queue[0].turn.set()
 
-    def _message(self, job: Job, outcome: JobOutcome) -> BusJobAnswerMessage:
-        source, target, job_id = self.name, job.request.source, job.request.job_id
-        if job.state is JobState.STREAMING and outcome.status is JobStatus.COMPLETED:
-            return BusJobStreamEndMessage(source=source, target=target, job_id=job_id, data=outcome.response)
-        return BusJobResponseMessage(
-            source=source,
-            target=target,
-            job_id=job_id,
-            status=outcome.status,
-            response=outcome.response,
-            reason=outcome.reason,
-            traceback=outcome.traceback,
-        )
-
-    def _answer(self, job: Job, message: BusJobAnswerMessage, status: JobStatus) -> None:
+    def _answer(self, job: Job, message: BusJobAnswerMessage) -> None:
         job.step("answer")
         if job.request.timeout is not None:
             job.scope.deadline = float("inf")
-        job.answered.set()
-        if job.turn is not None:
-            job.turn.set()
-        job.credit.close()
+        for event in (job.answered, job.turn):
+            if event is not None:
+                event.set()
+        job.stop_counting()
         del self.active[job.request.job_id]
-        self._count(status)
+        self._count(message.status if isinstance(message, BusJobResponseMessage) else JobStatus.COMPLETED)
         self._post(message)
 
     def _count(self, status: JobStatus) -> None:
-        self._ended[status.value] = self._ended.get(status.value, 0) + 1
+        self._ended[status] = self._ended.get(status, 0) + 1
 
     # -- answering, from user code -----------------------------------------------------------------------------------------
 
@@ -417,7 +467,7 @@ class JobResponder:
             response=check_dict(response, "a job's response"),
         )
         self._bus().check(message)
-        self._answer(job, message, message.status)
+        self._answer(job, message)
 
     async def update(self, job_id: str, update: dict[str, Any] | None, *, urgent: bool) -> None:
         """Send news, after waiting for credit unless it is urgent."""
@@ -477,7 +527,7 @@ class JobResponder:
         checked = check_dict(data, "a stream's data")
         message = BusJobStreamEndMessage(source=self.name, target=job.request.source, job_id=job_id, data=checked)
         self._bus().check(message)
-        self._answer(job, message, JobStatus.COMPLETED)
+        self._answer(job, message)
 
     async def _send(self, make: Callable[..., BusJobAnswerMessage], job_id: str, **fields: dict[str, Any] | None) -> None:
         job = self._active(job_id)
@@ -522,7 +572,7 @@ class JobResponder:
         elif job is not None and job.request.source == message.source and job.cancel is None:
             job.cancel = message
             job.scope.cancel(reason=message.reason)
-            job.credit.close()  # nobody consumes any more: what its cleanup still sends need not wait
+            job.stop_counting()  # what its cleanup still sends need not wait
         else:
             self._drop(message)
             return

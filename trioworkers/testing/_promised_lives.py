@@ -13,7 +13,7 @@ from ..types import WorkerRegistryEntry
 from ..worker import BaseWorker
 from ._ledger import OVER, SERVING, SLACK, Ending, Ledger, Life, now
 
-ROLES = ("worker:", "job:", "system:", "activation:", "failures:", "timeout:", "end:")
+ROLES = ("worker:", "job:", "idle:", "system:", "activation:", "failures:", "timeout:", "end:")
 _STEPS = {(old, new) for (old, _), new in WORKER.items()}
 
 

@@ -135,7 +135,8 @@ class WorkerCore:
 
     def bus(self) -> WorkerBus:
         """The bus; see :meth:`place`."""
-        return self.place().bus
+        place = self.family.place
+        return self.place().bus if place is None else place.bus
 
     def registry(self) -> WorkerRegistry:
         """The registry; see :meth:`place`."""
@@ -212,7 +213,7 @@ class WorkerCore:
         else:
             self.activation.open(nursery)
             self._watch_roots()
-        self.responder.open(nursery)
+        self.responder.open(nursery, self.place().pool)
         self.inbox.system.open(nursery)
 
     def _watch_roots(self) -> None:

@@ -29,7 +29,7 @@ from .._leaves import describe, flat_group, leaves
 from .._transitions import WorkerState
 from ..bus import Inbox, WorkerBus
 from ..errors import DuplicateWorkerError, FamilyError, UnknownWorkerError, WorkerStartError, WorkerStateError
-from ..jobs import CHAIN
+from ..jobs import CHAIN, Pool
 from ..messages import BusCancelWorkerMessage, BusEndWorkerMessage
 from ..registry import WorkerRegistry
 from ..types import WorkerErrorData
@@ -76,10 +76,12 @@ class Place:
     Args:
         bus: What carries its messages.
         registry: Who is there.
+        pool: The tasks that wait for a job.
     """
 
     bus: WorkerBus
     registry: WorkerRegistry
+    pool: Pool = attrs.field(factory=Pool)
 
 
 @attrs.frozen(kw_only=True, eq=False)
