@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from enum import IntEnum
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, ParamSpec, TypeVar, cast
 
 import attrs
 
@@ -127,6 +128,29 @@ class BusSystemMessage(BusMessage):
 
     __slots__ = ()
     priority: ClassVar[Priority] = Priority.SYSTEM
+
+
+P = ParamSpec("P")
+M = TypeVar("M", bound=BusMessage)
+
+
+def unchecked(cls: Callable[P, M]) -> Callable[P, M]:
+    """Return what makes messages of a class from values that have been checked already: it takes *all* fields, by keyword.
+
+    To check them costs as much as all else about a message. This is for this package; whoever uses it makes messages by their class.
+    """
+    kind = cast("type[BusMessage]", cls)
+    fill = [(field.name, getattr(kind, field.name).__set__) for field in attrs.fields(kind)]
+    new = cast("Callable[[], M]", partial(object.__new__, kind))
+
+    def make(*args: P.args, **values: P.kwargs) -> M:
+        del args
+        message = new()
+        for name, put in fill:
+            put(message, values[name])
+        return message
+
+    return make
 
 
 # -- lives ---------------------------------------------------------------------------------------------------------------

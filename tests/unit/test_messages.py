@@ -46,7 +46,7 @@ from trioworkers import (
     WorkerRegistryEntry,
     messages,
 )
-from trioworkers.messages import BusJobAnswerMessage, Priority
+from trioworkers.messages import BusJobAnswerMessage, Priority, unchecked
 
 SYSTEM: list[type[BusMessage]] = [
     BusCancelMessage,
@@ -292,3 +292,20 @@ def test_messages_of_ones_own() -> None:
 
     message = PriceChanged(source="shop", target="till", cents=250)
     assert (message.cents, message.priority, message.bounce("nobody")) == (250, Priority.DATA, None)
+
+
+@steady
+@given(any_message)
+def test_an_unchecked_message_is_like_a_checked_one(message: BusMessage) -> None:
+    """What the library makes of checked values cannot be told from what their class would have made of them."""
+    values = {field.name: getattr(message, field.name) for field in attrs.fields(type(message))}
+    made = unchecked(type(message))(**values)
+    assert (type(made), made) == (type(message), message)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        made.source = "somebody else"  # type: ignore[misc]
+
+
+def test_an_unchecked_message_has_all_its_fields() -> None:
+    """Nothing is made up for a field that was left out: that is a mistake of ours."""
+    with pytest.raises(KeyError):
+        unchecked(BusJobStreamDataMessage)(source="a", target="b", job_id="c")

@@ -23,7 +23,7 @@ Marked = tuple[str, Callable[[Any], Any], object]
 """One marked method to call: for what it is marked, the method, its argument."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Showing:
     """One arrival, as user code will see it.
 

@@ -41,6 +41,7 @@ from ..messages import (
     BusJobUpdateMessage,
     BusJobUpdateRequestMessage,
     BusJobUpdateUrgentMessage,
+    unchecked,
 )
 from ..registry import WorkerRegistry
 from ..types import JobEvent, JobOutcome, JobStatus
@@ -49,6 +50,8 @@ from .events import Receipt
 from .group import TIMEOUT, JobGroup
 
 UNREADY = "not ready within timeout"
+
+_request = unchecked(BusJobRequestMessage)
 
 
 def _nothing() -> None:
@@ -72,7 +75,7 @@ class RequesterStatistics:
     left_behind: int
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Request:
     """What is asked: checked arguments, nothing sent.
 
@@ -437,12 +440,12 @@ class JobRequester:
             if not group.awaits(name):  # an earlier member has refused at once, and that decided for all
                 self._acknowledge(group, name)
                 continue
-            message = BusJobRequestMessage(
+            message = _request(
                 source=self.name,
                 target=name,
                 job_id=group.job_id,
                 job_name=request.name,
-                payload=request.payload,
+                payload={} if request.payload is None else request.payload,
                 timeout=timeout,
                 deadline=ambient,
                 chain=chain,

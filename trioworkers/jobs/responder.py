@@ -48,6 +48,7 @@ from ..messages import (
     BusJobUpdateRequestMessage,
     BusJobUpdateUrgentMessage,
     BusMessage,
+    unchecked,
 )
 from ..observers import Observers
 from ..types import JobStatus
@@ -55,6 +56,9 @@ from .chain import CHAIN, link
 from .credit import Credit
 from .group import TIMEOUT
 from .slots import Pool, Slot, Slots
+
+_completed = unchecked(BusJobResponseMessage)
+_chunk = unchecked(BusJobStreamDataMessage)
 
 
 @final
@@ -148,7 +152,8 @@ class Job:
 
     def step(self, event: str) -> None:
         """Go on by one event of the table."""
-        old, self.state = self.state, advance(JOB, self.state, event)
+        old = self.state
+        self.state = advance(JOB, old, event)
         if tell := self.observers.job_state:
             tell(self.name, self.request.job_id, old, self.state)
 
@@ -394,7 +399,16 @@ class JobResponder:
         source, target, job_id = self.name, job.request.source, job.request.job_id
         if job.state is JobState.STREAMING:
             return BusJobStreamEndMessage(source=source, target=target, job_id=job_id, data=response)
-        return BusJobResponseMessage(source=source, target=target, job_id=job_id, response=response)
+        return _completed(
+            source=source,
+            target=target,
+            job_id=job_id,
+            status=JobStatus.COMPLETED,
+            response=response,
+            reason=None,
+            traceback=None,
+            loss=None,
+        )
 
     def _failure(
         self,
@@ -436,9 +450,10 @@ class JobResponder:
         job.step("answer")
         if job.request.timeout is not None:
             job.scope.deadline = float("inf")
-        for event in (job.answered, job.turn):
-            if event is not None:
-                event.set()
+        if job.answered is not None:
+            job.answered.set()
+        if job.turn is not None:
+            job.turn.set()
         job.stop_counting()
         del self.active[job.request.job_id]
         self._count(message.status if isinstance(message, BusJobResponseMessage) else JobStatus.COMPLETED)
@@ -510,7 +525,7 @@ class JobResponder:
     async def stream_data(self, job_id: str, data: dict[str, Any] | None) -> None:
         """Send a piece of a stream, after waiting for credit."""
         self._streaming(job_id)
-        await self._send(BusJobStreamDataMessage, job_id, data=check_dict(data, "a stream's data"))
+        await self._send(_chunk, job_id, data=check_dict(data, "a stream's data"))
 
     def stream_data_nowait(self, job_id: str, data: dict[str, Any] | None) -> None:
         """Send a piece of a stream now.
@@ -519,7 +534,7 @@ class JobResponder:
             trio.WouldBlock: The asker has to consume something first.
         """
         self._streaming(job_id)
-        self._send_nowait(BusJobStreamDataMessage, job_id, data=check_dict(data, "a stream's data"))
+        self._send_nowait(_chunk, job_id, data=check_dict(data, "a stream's data"))
 
     def stream_end(self, job_id: str, data: dict[str, Any] | None) -> None:
         """End a stream and its job, COMPLETED."""
