@@ -24,7 +24,7 @@ from .types import JobGroupResponse, WorkerErrorData, WorkerLostData, WorkerRead
 Handler = Callable[..., Any]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Hooks:
     """The hooks of one object.
 

@@ -10,7 +10,7 @@ import attrs
 Effect = Callable[[Any], None]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Routes:
     """What each class of message does on arrival.
 

@@ -23,7 +23,7 @@ Marked = tuple[str, Callable[[Any], Any], object]
 """One marked method to call: for what it is marked, the method, its argument."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Showing:
     """One arrival, as user code will see it.
 
@@ -79,7 +79,7 @@ class MailboxStatistics:
     unhandled: int
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Inbox:
     """One subscriber of the bus: *effects on arrival, hooks in order*.
 

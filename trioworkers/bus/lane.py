@@ -42,7 +42,7 @@ def lineage() -> Iterator[Step]:
         task = None if through is None else through.parent_task
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Lane(Generic[T]):
     """A FIFO of things to run.
 

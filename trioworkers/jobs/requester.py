@@ -116,7 +116,7 @@ def ambient_deadline() -> float:
         return float("inf")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class JobRequester:
     """Asks other workers for jobs, and keeps the record of each request until it is acknowledged.
 

@@ -89,7 +89,7 @@ class ResponderStatistics:
     strangers: int
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Handler:
     """What does a job.
 
@@ -105,7 +105,7 @@ class Handler:
     queue: deque[Job] = attrs.field(factory=deque, init=False)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Job:
     """One accepted request.
 
@@ -141,7 +141,7 @@ class Job:
             tell(self.name, self.request.job_id, old, self.state)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class JobResponder:
     """Answers the jobs that others ask for.
 

@@ -19,7 +19,7 @@ from ..bus.inbox import Call, Showing
 from ..bus.lane import Lane
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Activation:
     """The wish, and the lane of its hooks.
 

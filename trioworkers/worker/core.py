@@ -66,7 +66,7 @@ class WorkerStatistics:
     answering: ResponderStatistics
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Face:
     """What the core needs of the worker whose core it is.
 

@@ -40,7 +40,7 @@ from .params import WorkerParams
 _NOTE = "raised in worker "
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Launch:
     """Workers that are being started together.
 
@@ -69,7 +69,7 @@ class Launch:
         self.settled.set()
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Place:
     """Where a whole tree lives.
 
@@ -82,7 +82,7 @@ class Place:
     registry: WorkerRegistry
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Duties:
     """What a family needs to have done by the worker (or runner) whose it is.
 
@@ -107,7 +107,7 @@ class Duties:
     childless: Callable[[], None] = lambda: None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Family:
     """One worker's (or runner's) place.
 

@@ -17,7 +17,7 @@ OVER = (WorkerState.FINISHED, WorkerState.FAILED)
 OPEN = (WorkerState.NEW, WorkerState.ATTACHED, WorkerState.STARTING, WorkerState.READY)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Lifecycle:
     """Where it is in its one life. Everything here is sync but the two waits.
 
