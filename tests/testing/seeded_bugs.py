@@ -27,7 +27,7 @@ from trioworkers.jobs.events import Events
 from trioworkers.jobs.group import Asked, JobGroup
 from trioworkers.jobs.requester import JobRequester
 from trioworkers.jobs.responder import Job, JobResponder
-from trioworkers.messages import Priority
+from trioworkers.messages import BusEndWorkerMessage, BusJobCancelMessage, BusJobResponseMessage, Priority
 from trioworkers.registry import WorkerRegistry
 from trioworkers.runner import WorkerRunner
 from trioworkers.testing import LifecycleSystem, Operation
@@ -308,7 +308,7 @@ def starved_acknowledgement(put: Put) -> None:
         if group is None or group.awaits(message.source):
             right(self, message)
 
-    put(JobRequester, "_on_response", on_response)
+    put(JobRequester, "effects", {**JobRequester.effects, BusJobResponseMessage: on_response})
 
 
 @bug("J7", budget=100)
@@ -506,7 +506,7 @@ def cancelled_before_it_began(put: Put) -> None:
         if job is None or job.state is not JobState.ACCEPTED:
             right(self, message)
 
-    put(JobResponder, "_on_cancel", on_cancel)
+    put(JobResponder, "effects", {**JobResponder.effects, BusJobCancelMessage: on_cancel})
 
 
 @bug("J1", budget=300)
@@ -659,7 +659,7 @@ def unregistered_early(put: Put) -> None:
         right(self, message)
         self.registry().unregister(self.name)
 
-    put(WorkerCore, "_on_end", on_end)
+    put(WorkerCore, "_effects", {**WorkerCore._effects, BusEndWorkerMessage: on_end})
 
 
 @bug("R1", budget=100, system=Moods)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import Any, TypeVar, final
+from typing import Any, ClassVar, TypeVar, final
 
 import attrs
 import trio
@@ -13,6 +13,7 @@ import trio
 from .._checks import check_name, check_optional_text, check_seconds
 from .._hooks import Handler, Hooks
 from .._load import Load
+from .._routes import Effects
 from .._sources import WallClock, present_clock, random_name
 from .._transitions import WorkerState
 from ..bus import BusStatistics, Inbox, LocalBus, WorkerBus
@@ -117,9 +118,9 @@ class WorkerRunner:
         self._lifecycle = Lifecycle(self._name)
         handlers: dict[type[BusMessage], Callable[[Any], Any]] = {BusWorkerErrorMessage: self._on_error_report}
         self._inbox = Inbox(self._name, self._hooks, load, self._run_showing, handlers, (BusEndMessage, BusCancelMessage))
-        self._inbox.routes.claim({BusEndMessage: self._on_end, BusCancelMessage: self._on_cancel})
         self._requester = JobRequester(self._name, self._inbox, load, lambda: self._bus, lambda: self._registry, _may_wait)
-        self._inbox.routes.claim(self._requester.routes())
+        self._inbox.routes.claim(self, self._effects)
+        self._inbox.routes.claim(self._requester, self._requester.effects)
         duties = Duties(
             child_failed=self._child_failed,
             close=self._close,
@@ -394,6 +395,8 @@ class WorkerRunner:
 
     def _on_cancel(self, message: BusCancelMessage) -> None:
         self._family.cancel(message.reason)
+
+    _effects: ClassVar[Effects[WorkerRunner]] = {BusEndMessage: _on_end, BusCancelMessage: _on_cancel}
 
     async def _on_error_report(self, message: BusWorkerErrorMessage) -> None:
         if message.source in self._family.children:  # another runner's roots on the same bus are that runner's affair

@@ -6,9 +6,9 @@ and closed when it leaves. :class:`BaseWorker` is the face of this: every public
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import ClassVar, Protocol
 
 import attrs
 import trio
@@ -16,6 +16,7 @@ import trio
 from .._decorators import Marks
 from .._hooks import Handler, Hooks
 from .._load import Load
+from .._routes import Effects
 from .._transitions import ActivationState, WorkerState
 from ..bus import Inbox, MailboxStatistics, WorkerBus
 from ..bus.inbox import Showing, shown
@@ -66,32 +67,31 @@ class WorkerStatistics:
     answering: ResponderStatistics
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Face:
-    """What the core needs of the worker whose core it is.
+class Member(Protocol):
+    """What the core needs of the worker whose core it is; all of it may be overridden."""
 
-    Args:
-        run: Its ``run``, perhaps overridden.
-        start: Its ``start``, perhaps overridden.
-        bridged: Whether it bridges to something outside.
-    """
+    async def run(self, params: WorkerParams) -> None:
+        """Live until finished."""
 
-    run: Callable[[WorkerParams], Awaitable[None]]
-    start: Callable[[], Awaitable[None]]
-    bridged: Callable[[], bool]
+    async def start(self) -> None:
+        """Be ready."""
+
+    @property
+    def bridged(self) -> bool:
+        """Whether it bridges to something outside."""
 
 
 class WorkerCore:
     """The parts of one worker."""
 
-    def __init__(self, member: object, name: str, *, active: bool, hooks: Hooks, marks: Marks, face: Face) -> None:
+    def __init__(self, member: Member, name: str, *, active: bool, hooks: Hooks, marks: Marks) -> None:
         load = Load()
         messages = {cls: getattr(member, attribute) for cls, attribute in marks.messages.items()}
         ready = {watched: getattr(member, attribute) for watched, attribute in marks.ready.items()}
         self.name = name
         self.hooks = hooks
         self.started_at: float | None = None
-        self._face = face
+        self._member = member
         self.lifecycle: Lifecycle = Lifecycle(name)
         self.inbox: Inbox = Inbox(name, hooks, load, self._run_showing, messages)
         self.requester: JobRequester = JobRequester(name, self.inbox, load, self.bus, self.registry, self._may_wait_for)
@@ -100,7 +100,7 @@ class WorkerCore:
             self.lifecycle,
             self.inbox,
             Duties(
-                run=face.run,
+                run=member.run,
                 child_failed=self._child_failed,
                 close=self._retire,
                 farewell=self.requester.farewell,
@@ -118,8 +118,10 @@ class WorkerCore:
         )
         self.watches: Watches = Watches(name, self.inbox, self.registry, ready)
         self.failures: Lane[Showing] = Lane(f"failures:{name}", partial(self._run_showing, "failures"), load)
-        for routes in (self.requester.routes(), self.responder.routes(), self._routes()):
-            self.inbox.routes.claim(routes)
+        claim = self.inbox.routes.claim
+        claim(self.requester, self.requester.effects)
+        claim(self.responder, self.responder.effects)
+        claim(self, self._effects)
 
     # -- the surroundings --------------------------------------------------------------------------------------------------
 
@@ -171,7 +173,7 @@ class WorkerCore:
                 self.failures.open(nursery)  # before it is ready itself: its children may die as soon as they live
                 self.watches.open()
                 await self.family.start(list(self.family.children.values()))
-                await self._face.start()
+                await self._member.start()
                 if not self.lifecycle.was_ready:
                     raise WorkerStateError(f"start() of worker {self.name!r} returned without having called super().start()")
                 task_status.started()
@@ -192,7 +194,7 @@ class WorkerCore:
         if nursery is None or self.lifecycle.state is not WorkerState.STARTING:
             raise WorkerStateError(f"worker {self.name!r} is {self.lifecycle.state}: start() is called by run(), once")
         registry = self.registry()
-        registry.register(WorkerRegistryEntry(self.name, self.parent, self.activation.active, self._face.bridged()))
+        registry.register(WorkerRegistryEntry(self.name, self.parent, self.activation.active, self._member.bridged))
         self.lifecycle.ready()
         entry = registry.get(self.name)
         assert entry is not None  # noqa: S101 - it has just been registered
@@ -286,15 +288,6 @@ class WorkerCore:
 
     # -- effects -----------------------------------------------------------------------------------------------------------
 
-    def _routes(self) -> dict[type, Callable[[Any], None]]:
-        return {
-            BusActivateWorkerMessage: self._on_activate,
-            BusDeactivateWorkerMessage: self._on_deactivate,
-            BusEndWorkerMessage: self._on_end,
-            BusCancelWorkerMessage: self._on_cancel,
-            BusWorkerLocalErrorMessage: self._on_error,
-        }
-
     def _on_activate(self, message: BusActivateWorkerMessage) -> None:
         self.activation.activate(message.args)
         self.inbox.show(message)
@@ -314,6 +307,14 @@ class WorkerCore:
     def _on_error(self, message: BusWorkerLocalErrorMessage) -> None:
         self.inbox.show(message)
         self.inbox.call(("on_worker_failed", WorkerErrorData(message.source, message.error)), lane=self.failures)
+
+    _effects: ClassVar[Effects[WorkerCore]] = {
+        BusActivateWorkerMessage: _on_activate,
+        BusDeactivateWorkerMessage: _on_deactivate,
+        BusEndWorkerMessage: _on_end,
+        BusCancelWorkerMessage: _on_cancel,
+        BusWorkerLocalErrorMessage: _on_error,
+    }
 
     def _tell_active(self) -> None:
         if tell := self.inbox.observers.worker_active:
