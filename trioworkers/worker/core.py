@@ -7,7 +7,6 @@ and closed when it leaves. :class:`BaseWorker` is the face of this: every public
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import ClassVar, Protocol
 
 import attrs
@@ -35,7 +34,7 @@ from ..messages import (
 )
 from ..registry import WorkerRegistry
 from ..types import WorkerErrorData, WorkerRegistryEntry
-from .activation import Activation, activation_lane
+from .activation import Activation
 from .family import Duties, Family, Place
 from .lifecycle import Lifecycle
 from .params import WorkerParams
@@ -85,7 +84,7 @@ class WorkerCore:
     """The parts of one worker."""
 
     def __init__(self, member: Member, name: str, *, active: bool, hooks: Hooks, marks: Marks) -> None:
-        load = Load()
+        load, run = Load(), self._run_showing
         messages = {cls: getattr(member, attribute) for cls, attribute in marks.messages.items()}
         ready = {watched: getattr(member, attribute) for watched, attribute in marks.ready.items()}
         self.name = name
@@ -93,7 +92,7 @@ class WorkerCore:
         self.started_at: float | None = None
         self._member = member
         self.lifecycle: Lifecycle = Lifecycle(name)
-        self.inbox: Inbox = Inbox(name, hooks, load, self._run_showing, messages)
+        self.inbox: Inbox = Inbox(name, hooks, load, run, messages)
         self.requester: JobRequester = JobRequester(name, self.inbox, load, self.bus, self.registry, self._may_wait_for)
         self.family: Family = Family(
             member,
@@ -111,13 +110,13 @@ class WorkerCore:
         )
         self.responder: JobResponder = JobResponder(name, self.inbox, load, self.bus, handlers_of(member, marks.jobs), self._refuses)
         self.activation: Activation = Activation(
-            activation_lane(name, partial(self._run_showing, "activation"), load),
+            Lane("activation", name, run, load),
             hooks.wants,
             self._activation_changed,
             ActivationState.ACTIVE if active else ActivationState.INACTIVE,
         )
         self.watches: Watches = Watches(name, self.inbox, self.registry, ready)
-        self.failures: Lane[Showing] = Lane(f"failures:{name}", partial(self._run_showing, "failures"), load)
+        self.failures: Lane[Showing] = Lane("failures", name, run, load)
         claim = self.inbox.routes.claim
         claim(self.requester, self.requester.effects)
         claim(self.responder, self.responder.effects)
