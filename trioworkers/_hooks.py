@@ -31,6 +31,12 @@ def declared(base: type) -> tuple[tuple[str, object], ...]:
     return tuple((name, hook) for name, hook in vars(base).items() if name.startswith("on_"))
 
 
+@cache
+def one_set(names: tuple[str, ...]) -> frozenset[str]:
+    """Return a set of these names: the same for all who ask for the same."""
+    return frozenset(names)
+
+
 @attrs.define(eq=False, repr=False)
 class Hooks:
     """The hooks of one object.
@@ -50,7 +56,7 @@ class Hooks:
     def __attrs_post_init__(self) -> None:
         """See once which hooks are overridden: asking costs nothing afterwards."""
         cls = type(self._owner)
-        self._overridden = frozenset([name for name, hook in declared(self._base) if getattr(cls, name) is not hook])
+        self._overridden = one_set(tuple([name for name, hook in declared(self._base) if getattr(cls, name) is not hook]))
 
     def wants(self, name: str) -> bool:
         """Whether anything would run; ``False`` for a hook that the owner does not have."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MethodType
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
-P = TypeVar("P")
 Effect = Callable[[Any], None]
 """What a message does on arrival."""
 
-Effects = Mapping[type, Callable[[P, Any], None]]
-"""What each class of message does to a part of its receiver."""
+Effects = Mapping[type, Callable[[Any, Any], None]]
+"""What each class of message does to a part of its receiver: a method of the part's class."""
 
 
 @attrs.define(eq=False, repr=False)
@@ -27,10 +26,10 @@ class Routes:
     """
 
     otherwise: Effect
-    _claims: list[tuple[object, Effects[Any]]] = attrs.field(factory=list, init=False)
+    _claims: list[tuple[object, Effects]] = attrs.field(factory=list, init=False)
     _known: dict[type, Effect] = attrs.field(factory=dict, init=False)
 
-    def claim(self, part: P, effects: Effects[P]) -> None:
+    def claim(self, part: object, effects: Effects) -> None:
         """Have one part answer for the classes in its table.
 
         Raises:

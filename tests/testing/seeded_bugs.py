@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random  # noqa: TID251 - for a type: the generator is seeded
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -856,13 +856,14 @@ def activated_before_ready(put: Put) -> None:
     """Activation hooks run as soon as there is a nursery, though the worker is still starting."""
     right_household, right_open = Family.household, Activation.open
 
-    @asynccontextmanager
-    async def household(self: Family, params: Any) -> Any:
-        async with right_household(self, params) as nursery:
+    async def household(self: Family, params: Any, body: Any, *args: Any) -> None:
+        async def dwell(nursery: trio.Nursery) -> None:
             if not self.is_runner:
                 core: WorkerCore = self._duties.close.__self__  # type: ignore[attr-defined]
                 core.activation.open(nursery)
-            yield nursery
+            await body(nursery, *args)
+
+        await right_household(self, params, dwell)
 
     def open_up(self: Activation, nursery: trio.Nursery) -> None:
         if not self._open:

@@ -337,7 +337,7 @@ class JobRequester:
     def _on_stream_data(self, message: BusJobStreamDataMessage) -> None:
         self._on_event(message, JobEvent.STREAM_DATA, message.data, "on_job_stream_data")
 
-    effects: ClassVar[Effects[JobRequester]] = {
+    effects: ClassVar[Effects] = {
         BusJobResponseMessage: _on_response,
         BusJobStreamStartMessage: _on_stream_start,
         BusJobStreamDataMessage: _on_stream_data,

@@ -543,7 +543,7 @@ class JobResponder:
         else:
             self._drop(message)
 
-    effects: ClassVar[Effects[JobResponder]] = {
+    effects: ClassVar[Effects] = {
         BusJobRequestMessage: _on_request,
         BusJobCancelMessage: _on_cancel,
         BusJobUpdateRequestMessage: _on_update_request,

@@ -337,21 +337,23 @@ class WorkerRunner:
         if self._lifecycle.is_over:  # it was ended while the bus was connecting
             task_status.started()
             return
-        await self._family.live_or_raise(lambda: self._serve(task_status), f"workers of runner {self._name!r} failed")
+        await self._family.live_or_raise(f"workers of runner {self._name!r} failed", self._serve, task_status)
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         params = WorkerParams(trio_token=trio.lowlevel.current_trio_token(), shutdown_timeout=self._shutdown_timeout)
-        async with self._family.household(params) as nursery:
-            self._requester.open(nursery)
-            self._inbox.system.open(nursery)  # before it is ready itself: roots may die as soon as they live
-            signals: trio.CancelScope = await nursery.start(watch_signals, self._signals, self._on_signal)
-            try:
-                await self._family.start(list(self._family.children.values()))
-                await self._ready(nursery)
-                task_status.started()
-                await self._drained.wait()
-            finally:
-                signals.cancel()
+        await self._family.household(params, self._dwell, task_status)
+
+    async def _dwell(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+        self._requester.open(nursery)
+        self._inbox.system.open(nursery)  # before it is ready itself: roots may die as soon as they live
+        signals: trio.CancelScope = await nursery.start(watch_signals, self._signals, self._on_signal)
+        try:
+            await self._family.start(list(self._family.children.values()))
+            await self._ready(nursery)
+            task_status.started()
+            await self._drained.wait()
+        finally:
+            signals.cancel()
 
     async def _ready(self, nursery: trio.Nursery) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()  # by a worker that was ready a moment before
@@ -396,7 +398,7 @@ class WorkerRunner:
     def _on_cancel(self, message: BusCancelMessage) -> None:
         self._family.cancel(message.reason)
 
-    _effects: ClassVar[Effects[WorkerRunner]] = {BusEndMessage: _on_end, BusCancelMessage: _on_cancel}
+    _effects: ClassVar[Effects] = {BusEndMessage: _on_end, BusCancelMessage: _on_cancel}
 
     async def _on_error_report(self, message: BusWorkerErrorMessage) -> None:
         if message.source in self._family.children:  # another runner's roots on the same bus are that runner's affair

@@ -6,7 +6,7 @@ and closed when it leaves. :class:`BaseWorker` is the face of this: every public
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import ClassVar, Protocol
 
 import attrs
@@ -71,20 +71,23 @@ class Member(Protocol):
 
     async def run(self, params: WorkerParams) -> None:
         """Live until finished."""
+        ...
 
     async def start(self) -> None:
         """Be ready."""
+        ...
 
     @property
     def bridged(self) -> bool:
         """Whether it bridges to something outside."""
+        ...
 
 
 class WorkerCore:
     """The parts of one worker."""
 
     def __init__(self, member: Member, name: str, *, active: bool, hooks: Hooks, marks: Marks) -> None:
-        load, run = Load(), self._run_showing
+        load, run, bus, registry = Load(), self._run_showing, self.bus, self.registry
         messages = {cls: getattr(member, attribute) for cls, attribute in marks.messages.items()}
         ready = {watched: getattr(member, attribute) for watched, attribute in marks.ready.items()}
         self.name = name
@@ -93,7 +96,7 @@ class WorkerCore:
         self._member = member
         self.lifecycle: Lifecycle = Lifecycle(name)
         self.inbox: Inbox = Inbox(name, hooks, load, run, messages)
-        self.requester: JobRequester = JobRequester(name, self.inbox, load, self.bus, self.registry, self._may_wait_for)
+        self.requester: JobRequester = JobRequester(name, self.inbox, load, bus, registry, self._may_wait_for)
         self.family: Family = Family(
             member,
             self.lifecycle,
@@ -108,14 +111,14 @@ class WorkerCore:
                 child_gone=self._child_gone,
             ),
         )
-        self.responder: JobResponder = JobResponder(name, self.inbox, load, self.bus, handlers_of(member, marks.jobs), self._refuses)
+        self.responder: JobResponder = JobResponder(name, self.inbox, load, bus, handlers_of(member, marks.jobs), self._refuses)
         self.activation: Activation = Activation(
             Lane("activation", name, run, load),
             hooks.wants,
             self._activation_changed,
             ActivationState.ACTIVE if active else ActivationState.INACTIVE,
         )
-        self.watches: Watches = Watches(name, self.inbox, self.registry, ready)
+        self.watches: Watches = Watches(name, self.inbox, registry, ready)
         self.failures: Lane[Showing] = Lane("failures", name, run, load)
         claim = self.inbox.routes.claim
         claim(self.requester, self.requester.effects)
@@ -154,33 +157,34 @@ class WorkerCore:
 
     # -- the choreography --------------------------------------------------------------------------------------------------
 
-    async def run(self, params: WorkerParams, task_status: trio.TaskStatus[None]) -> None:
+    def run(self, params: WorkerParams, task_status: trio.TaskStatus[None]) -> Awaitable[None]:
         """Live: hold one's own seat if nobody else does."""
         if self.lifecycle.state is WorkerState.NEW or self.lifecycle.is_over:
             raise WorkerStateError(f"worker {self.name!r} is {self.lifecycle.state}: attach it first, and run it once")
         if self.lifecycle.served:
             raise WorkerStateError(f"worker {self.name!r} runs already: an instance runs once")
         if self.lifecycle.state is not WorkerState.ATTACHED:
-            await self._serve(params, task_status)
-            return
-        await self.family.live_or_raise(lambda: self._serve(params, task_status), f"worker {self.name!r} failed")
+            return self._serve(params, task_status)
+        return self.family.live_or_raise(f"worker {self.name!r} failed", self._serve, params, task_status)
 
     async def _serve(self, params: WorkerParams, task_status: trio.TaskStatus[None]) -> None:
         try:
-            async with self.family.household(params) as nursery:
-                self.requester.open(nursery)
-                self.failures.open(nursery)  # before it is ready itself: its children may die as soon as they live
-                self.watches.open()
-                await self.family.start(list(self.family.children.values()))
-                await self._member.start()
-                if not self.lifecycle.was_ready:
-                    raise WorkerStateError(f"start() of worker {self.name!r} returned without having called super().start()")
-                task_status.started()
-                await self.inbox.data.serve()
+            await self.family.household(params, self._dwell, task_status)
         finally:
             await self.requester.farewell()  # noqa: ASYNC102 - shielded
             self.watches.close()
             self.registry().unregister(self.name)
+
+    async def _dwell(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+        self.requester.open(nursery)
+        self.failures.open(nursery)  # before it is ready itself: its children may die as soon as they live
+        self.watches.open()
+        await self.family.start(list(self.family.children.values()))
+        await self._member.start()
+        if not self.lifecycle.was_ready:
+            raise WorkerStateError(f"start() of worker {self.name!r} returned without having called super().start()")
+        task_status.started()
+        await self.inbox.data.serve()
 
     async def claim(self) -> None:
         """Be the only one of this name on the whole bus, if it is a root."""
@@ -307,7 +311,7 @@ class WorkerCore:
         self.inbox.show(message)
         self.inbox.call(("on_worker_failed", WorkerErrorData(message.source, message.error)), lane=self.failures)
 
-    _effects: ClassVar[Effects[WorkerCore]] = {
+    _effects: ClassVar[Effects] = {
         BusActivateWorkerMessage: _on_activate,
         BusDeactivateWorkerMessage: _on_deactivate,
         BusEndWorkerMessage: _on_end,
