@@ -3,7 +3,8 @@
 The house, from the ground up; a lower floor never imports a higher one:
 
 0. `errors`, `types`, `messages`, `_transitions`: the vocabulary. No trio, no behaviour; the lifecycles as tables.
-1. `_hooks`, `_routes`, `_decorators`, `_load`, `_leaves`, `_checks`, `_sources`, `observers`, `wire`: small mechanisms. No trio.
+1. `_hooks`, `_routes`, `_decorators`, `_load`, `_leaves`, `_checks`, `_sources`, `_later`, `observers`, `wire`: small mechanisms.
+   No trio.
 2. `bus`: inboxes with two lanes, effects on arrival, hooks in order.
 3. `registry`: who is there.
 4. `jobs`: asking (`JobRequester`), answering (`JobResponder`), and the block that holds both ends (`JobContext`).
@@ -14,6 +15,9 @@ The house, from the ground up; a lower floor never imports a higher one:
 
 from __future__ import annotations
 
+import typing
+
+from . import _later
 from ._decorators import handles as handles
 from ._decorators import job as job
 from ._decorators import worker_ready as worker_ready
@@ -21,13 +25,8 @@ from ._sources import sources as sources
 from ._transitions import JobState as JobState
 from ._transitions import WorkerState as WorkerState
 from .bus import BusStatistics as BusStatistics
-from .bus import LinkStatistics as LinkStatistics
 from .bus import LocalBus as LocalBus
 from .bus import MailboxStatistics as MailboxStatistics
-from .bus import PeerStatistics as PeerStatistics
-from .bus import RedisBus as RedisBus
-from .bus import RedisSettings as RedisSettings
-from .bus import RemoteBusStatistics as RemoteBusStatistics
 from .bus import SenderWaiting as SenderWaiting
 from .bus import WorkerBus as WorkerBus
 from .errors import BusConnectionError as BusConnectionError
@@ -99,3 +98,14 @@ from .types import WorkerRegistryEntry as WorkerRegistryEntry
 from .worker import BaseWorker as BaseWorker
 from .worker import WorkerParams as WorkerParams
 from .worker import WorkerStatistics as WorkerStatistics
+
+if typing.TYPE_CHECKING:
+    from .bus import LinkStatistics as LinkStatistics
+    from .bus import PeerStatistics as PeerStatistics
+    from .bus import RedisBus as RedisBus
+    from .bus import RedisSettings as RedisSettings
+    from .bus import RemoteBusStatistics as RemoteBusStatistics
+else:  # imported when first asked for; `bus` says why
+    __getattr__, __dir__ = _later.names(
+        globals(), dict.fromkeys(("LinkStatistics", "PeerStatistics", "RedisBus", "RedisSettings", "RemoteBusStatistics"), ".bus")
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import attrs
@@ -24,7 +25,19 @@ from .types import JobGroupResponse, WorkerErrorData, WorkerLostData, WorkerRead
 Handler = Callable[..., Any]
 
 
-@attrs.define(eq=False)
+@cache
+def declared(base: type) -> tuple[tuple[str, object], ...]:
+    """Return the hooks that a class declares as no-ops, by name: the same for all who may override them."""
+    return tuple((name, hook) for name, hook in vars(base).items() if name.startswith("on_"))
+
+
+@cache
+def one_set(names: tuple[str, ...]) -> frozenset[str]:
+    """Return a set of these names: the same for all who ask for the same."""
+    return frozenset(names)
+
+
+@attrs.define(eq=False, repr=False)
 class Hooks:
     """The hooks of one object.
 
@@ -37,18 +50,17 @@ class Hooks:
     _owner: object
     _base: type
     _also: tuple[str, ...] = ()
-    _overridden: dict[str, bool] = attrs.field(factory=dict, init=False)
+    _overridden: frozenset[str] = attrs.field(init=False)
     _handlers: dict[str, list[Handler]] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         """See once which hooks are overridden: asking costs nothing afterwards."""
         cls = type(self._owner)
-        self._overridden = {name: getattr(cls, name) is not hook for name, hook in vars(self._base).items() if name.startswith("on_")}
-        self._overridden |= dict.fromkeys(self._also, False)
+        self._overridden = one_set(tuple([name for name, hook in declared(self._base) if getattr(cls, name) is not hook]))
 
     def wants(self, name: str) -> bool:
         """Whether anything would run; ``False`` for a hook that the owner does not have."""
-        return self._overridden.get(name, False) or name in self._handlers
+        return name in self._overridden or name in self._handlers
 
     def register(self, name: str, handler: Handler) -> None:
         """Run ``handler(owner, *args)``, sync or async, right after the hook called ``name``.
@@ -57,15 +69,16 @@ class Hooks:
             ValueError: There is no such event.
             TypeError: The handler cannot be called.
         """
-        if name not in self._overridden:
-            raise ValueError(f"there is no event {name!r}; there are: {', '.join(self._overridden)}")
+        events = [*(hook for hook, _ in declared(self._base)), *self._also]
+        if name not in events:
+            raise ValueError(f"there is no event {name!r}; there are: {', '.join(events)}")
         if not callable(handler):
             raise TypeError(f"an event handler must be callable, not {handler!r}")
         self._handlers.setdefault(name, []).append(handler)
 
     async def fire(self, name: str, *args: object) -> None:
         """Run the hook, then its handlers in the order registered."""
-        if self._overridden[name]:
+        if name in self._overridden:
             await getattr(self._owner, name)(*args)
         for handler in tuple(self._handlers.get(name, ())):
             result = handler(self._owner, *args)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Load:
     """A counter of what is queued or in progress, that may count into a larger one.
 

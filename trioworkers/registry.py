@@ -19,7 +19,7 @@ OnReady = Callable[[WorkerReadyData], None]
 OnLost = Callable[[WorkerLostData], None]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Watch:
     ready: OnReady
     lost: OnLost | None
@@ -27,7 +27,7 @@ class _Watch:
     live: bool = True
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class WorkerRegistry:
     """The workers that are ready and not finished.
 

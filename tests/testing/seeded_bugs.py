@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random  # noqa: TID251 - for a type: the generator is seeded
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from trioworkers.jobs.group import Asked, JobGroup
 from trioworkers.jobs.requester import JobRequester
 from trioworkers.jobs.responder import Job, JobResponder
 from trioworkers.jobs.slots import Pool, Slots
-from trioworkers.messages import BusJobAnswerMessage, BusJobResponseMessage, Priority
+from trioworkers.messages import BusEndWorkerMessage, BusJobAnswerMessage, BusJobCancelMessage, BusJobResponseMessage, Priority
 from trioworkers.registry import WorkerRegistry
 from trioworkers.runner import WorkerRunner
 from trioworkers.testing import LifecycleSystem, Operation
@@ -309,7 +309,7 @@ def starved_acknowledgement(put: Put) -> None:
         if group is None or group.awaits(message.source):
             right(self, message)
 
-    put(JobRequester, "_on_response", on_response)
+    put(JobRequester, "effects", {**JobRequester.effects, BusJobResponseMessage: on_response})
 
 
 @bug("J7", budget=100)
@@ -508,7 +508,7 @@ def cancelled_before_it_began(put: Put) -> None:
         if job is None or job.state is not JobState.ACCEPTED:
             right(self, message)
 
-    put(JobResponder, "_on_cancel", on_cancel)
+    put(JobResponder, "effects", {**JobResponder.effects, BusJobCancelMessage: on_cancel})
 
 
 @bug("J1", budget=300)
@@ -673,7 +673,7 @@ def unregistered_early(put: Put) -> None:
         right(self, message)
         self.registry().unregister(self.name)
 
-    put(WorkerCore, "_on_end", on_end)
+    put(WorkerCore, "_effects", {**WorkerCore._effects, BusEndWorkerMessage: on_end})
 
 
 @bug("R1", budget=100, system=Moods)
@@ -870,13 +870,14 @@ def activated_before_ready(put: Put) -> None:
     """Activation hooks run as soon as there is a nursery, though the worker is still starting."""
     right_household, right_open = Family.household, Activation.open
 
-    @asynccontextmanager
-    async def household(self: Family, params: Any) -> Any:
-        async with right_household(self, params) as nursery:
+    async def household(self: Family, params: Any, body: Any, *args: Any) -> None:
+        async def dwell(nursery: trio.Nursery) -> None:
             if not self.is_runner:
                 core: WorkerCore = self._duties.close.__self__  # type: ignore[attr-defined]
                 core.activation.open(nursery)
-            yield nursery
+            await body(nursery, *args)
+
+        await right_household(self, params, dwell)
 
     def open_up(self: Activation, nursery: trio.Nursery) -> None:
         if not self._open:

@@ -9,6 +9,7 @@ import trio
 from trioworkers import BusMessage
 from trioworkers._hooks import Hooks, WorkerHooks
 from trioworkers._load import Load
+from trioworkers._routes import Effect
 from trioworkers.bus import Inbox
 from trioworkers.bus.inbox import Showing
 
@@ -29,6 +30,10 @@ class Subscriber(WorkerHooks):
     async def handle(self, message: BusMessage) -> None:
         """Write it down."""
         self.log.append((self.inbox.name, message))
+
+    def effect(self, cls: type[BusMessage], effect: Effect) -> None:
+        """Do something on the arrival of messages of a class."""
+        self.inbox.routes.claim(self, {cls: lambda _, message: effect(message)})
 
     def open(self, nursery: trio.Nursery) -> None:
         """Run the lanes."""

@@ -76,7 +76,7 @@ def subscribed(bus: WorkerBus, *subscribers: Subscriber) -> None:
 def effects(subscriber: Subscriber, cls: type[BusMessage] = BusMessage) -> list[BusMessage]:
     """Write down what takes effect at this subscriber."""
     seen: list[BusMessage] = []
-    subscriber.inbox.routes.claim({cls: seen.append})
+    subscriber.effect(cls, seen.append)
     return seen
 
 
@@ -155,7 +155,7 @@ def test_a_broadcast_reaches_its_listeners() -> None:
         Subscriber("none"),
     ]
     for subscriber in subscribers:
-        subscriber.inbox.routes.claim({BusMessage: lambda message, name=subscriber.inbox.name: log.append((message.text, name))})  # type: ignore[misc]
+        subscriber.effect(BusMessage, lambda message, name=subscriber.inbox.name: log.append((message.text, name)))  # type: ignore[misc]
     subscribed(bus, *subscribers)
     bus.post(Special(source="a", text="special"))
     bus.post(note("note", None))
@@ -184,7 +184,7 @@ def test_the_same_listeners_in_the_same_order() -> None:
     log: list[str] = []
     for name in ("c", "a", "b"):
         subscriber = Subscriber(name, Note)
-        subscriber.inbox.routes.claim({Note: lambda _, name=name: log.append(name)})  # type: ignore[misc]
+        subscriber.effect(Note, lambda _, name=name: log.append(name))  # type: ignore[misc]
         subscribed(bus, subscriber)
     bus.post(note(target=None))
     assert log == ["c", "a", "b"]
@@ -263,7 +263,7 @@ def test_any_coming_and_going(story: list[tuple[str, str, str]]) -> None:
     for number, (what, name, source) in enumerate(story):
         if what == "subscribe" and name not in there:
             there[name] = Subscriber(name)
-            there[name].inbox.routes.claim({BusMessage: lambda message, name=name: seen.append((name, message))})  # type: ignore[misc]
+            there[name].effect(BusMessage, lambda message, name=name: seen.append((name, message)))  # type: ignore[misc]
             subscribed(bus, there[name])
         elif what == "unsubscribe" and name in there:
             bus.unsubscribe(there.pop(name).inbox)
@@ -297,7 +297,7 @@ def test_a_post_made_inside_a_post() -> None:
             bus.post(note(text))
         log.append(f"{message.text} ends")
 
-    subscriber.inbox.routes.claim({Note: effect})
+    subscriber.effect(Note, effect)
     subscribed(bus, subscriber)
     bus.post(note("a"))
     assert log == [f"{text} {what}" for text in "abcd" for what in ("begins", "ends")]
@@ -312,7 +312,7 @@ def test_a_long_cascade_needs_no_deep_stack() -> None:
         if len(message.text) < 5000:
             bus.post(note(message.text + "."))
 
-    subscriber.inbox.routes.claim({Note: effect})
+    subscriber.effect(Note, effect)
     subscribed(bus, subscriber)
     bus.post(note())
     assert bus.statistics().delivered == 5001
@@ -331,7 +331,7 @@ def test_an_effect_that_raises_costs_no_other_message() -> None:
             bus.post(note("c"))
             raise ValueError("boom")
 
-    subscriber.inbox.routes.claim({Note: effect})
+    subscriber.effect(Note, effect)
     subscribed(bus, subscriber)
     with pytest.raises(ValueError, match="boom"):
         bus.post(note("a"))
@@ -345,7 +345,7 @@ def test_no_interrupt_between_a_message_and_its_effect() -> None:
     bus = LocalBus()
     protected: list[bool] = []
     subscriber = Subscriber("w")
-    subscriber.inbox.routes.claim({Note: lambda _: protected.append(trio.lowlevel.currently_ki_protected())})
+    subscriber.effect(Note, lambda _: protected.append(trio.lowlevel.currently_ki_protected()))
     subscribed(bus, subscriber)
     bus.post(note())
     assert protected == [True]

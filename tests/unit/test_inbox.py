@@ -39,7 +39,7 @@ async def shown(subscriber: Subscriber) -> list[Any]:
 def test_the_effect_comes_at_once() -> None:
     """What a part claimed for a class happens inside ``deliver``, before it returns."""
     subscriber = Subscriber("w")
-    subscriber.inbox.routes.claim({Note: lambda message: subscriber.log.append(("effect", message))})
+    subscriber.effect(Note, lambda message: subscriber.log.append(("effect", message)))
     subscriber.inbox.deliver(NOTE)
     assert subscriber.log == [("effect", NOTE)]
     assert subscriber.inbox.unhandled == 0
@@ -279,7 +279,7 @@ def test_a_closed_inbox_shows_nothing_more() -> None:
     """B4: after closing, what waits and what comes is dropped and counted; effects go on until it is unsubscribed."""
     subscriber = Subscriber("w", Alarm)
     inbox = subscriber.inbox
-    inbox.routes.claim({Note: lambda message: subscriber.log.append(("effect", message))})
+    subscriber.effect(Note, lambda message: subscriber.log.append(("effect", message)))
     inbox.deliver(ALARM)
     inbox.close()
     inbox.deliver(ALARM)

@@ -20,7 +20,7 @@ Item = Callable[[], Awaitable[None] | None]
 here: ContextVar[str] = ContextVar("here", default="nowhere")
 
 
-async def run(item: Item) -> None:
+async def run(kind: str, item: Item) -> None:
     """Run one item: it is its own hook, and may have something to wait for."""
     rest = item()
     if rest is not None:
@@ -33,8 +33,8 @@ class Story:
     def __init__(self) -> None:
         self.log: list[str] = []
         self.load = Load()
-        self.system: Lane[Item] = Lane("system:w", run, self.load)
-        self.data: Lane[Item] = Lane("data:w", run, self.load, ahead=self.system)
+        self.system: Lane[Item] = Lane("system", "w", run, self.load)
+        self.data: Lane[Item] = Lane("data", "w", run, self.load, ahead=self.system)
 
     def say(self, text: str) -> Item:
         """An item that writes something down."""
@@ -293,8 +293,8 @@ def test_any_mixture_keeps_the_order(story: list[tuple[str, int, bool]]) -> None
     model = Model()
 
     async def main() -> None:
-        system: Lane[tuple[str, int, int]] = Lane("s", hook, Load())
-        data = Lane("d", hook, Load(), ahead=system)
+        system: Lane[tuple[str, int, int]] = Lane("s", "w", hook, Load())
+        data = Lane("d", "w", hook, Load(), ahead=system)
         async with trio.open_nursery() as nursery:
             system.open(nursery)
             nursery.start_soon(data.serve)
@@ -306,7 +306,7 @@ def test_any_mixture_keeps_the_order(story: list[tuple[str, int, bool]]) -> None
             await settle()
             data.close()
 
-    async def hook(item: tuple[str, int, int]) -> None:
+    async def hook(kind: str, item: tuple[str, int, int]) -> None:
         lane, number, turns = item
         model.begin(lane, number)
         for _ in range(turns):

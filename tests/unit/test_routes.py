@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from unit.strategies import any_message, by_class, steady
 
 from trioworkers import BusDataMessage, BusJobUpdateMessage, BusJobUpdateUrgentMessage, BusMessage, BusSystemMessage
-from trioworkers._routes import Effect, Routes
+from trioworkers._routes import Routes
 
 
 class Story:
@@ -16,15 +18,15 @@ class Story:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.routes = Routes(self.effect("otherwise"))
+        self.routes = Routes(partial(self.tell, name="otherwise"))
 
-    def effect(self, name: str) -> Effect:
-        """An effect that writes down its name."""
-        return lambda _: self.told.append(name)
+    def tell(self, message: object, name: str) -> None:
+        """An effect that writes down a name."""
+        self.told.append(name)
 
     def claim(self, *classes: type[BusMessage]) -> None:
         """Claim some classes, each for an effect of its name."""
-        self.routes.claim({cls: self.effect(cls.__name__) for cls in classes})
+        self.routes.claim(self, {cls: partial(Story.tell, name=cls.__name__) for cls in classes})
 
     def after(self, *classes: type[BusMessage]) -> list[str]:
         """What these classes do, in order."""

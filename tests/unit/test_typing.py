@@ -44,7 +44,8 @@ def test_the_types_are_shipped() -> None:
 
 def test_public_names_say_where_they_come_from() -> None:
     """R30: every public name is re-exported from a module of the package, so that type checkers see it as public."""
-    public = {name: value for name, value in vars(trioworkers).items() if not (name.startswith("_") or isinstance(value, ModuleType))}
+    everything = {name: getattr(trioworkers, name) for name in dir(trioworkers) if not name.startswith("_")}
+    public = {name: value for name, value in everything.items() if not isinstance(value, ModuleType)}
     del public["annotations"]
     assert "BaseWorker" in public
     homes = {name: getattr(value, "__module__", "trioworkers") for name, value in public.items()}

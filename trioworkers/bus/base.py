@@ -69,7 +69,7 @@ class BusStatistics:
     waiting: tuple[SenderWaiting, ...]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Tap:
     size: int
     send: trio.MemorySendChannel[BusMessage]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
 from typing import Any
 
 import attrs
@@ -23,7 +22,7 @@ Marked = tuple[str, Callable[[Any], Any], object]
 """One marked method to call: for what it is marked, the method, its argument."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Showing:
     """One arrival, as user code will see it.
 
@@ -79,7 +78,7 @@ class MailboxStatistics:
     unhandled: int
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Inbox:
     """One subscriber of the bus: *effects on arrival, hooks in order*.
 
@@ -111,8 +110,9 @@ class Inbox:
     def __attrs_post_init__(self) -> None:
         """Make the two lanes, the system one ahead."""
         self.routes = Routes(self._plain)
-        self.system = Lane(f"system:{self.name}", partial(self._run, "system"), self.load, lost=self._lost)
-        self.data = Lane(f"data:{self.name}", partial(self._run, "data"), self.load, ahead=self.system, lost=self._lost)
+        lost = self._lost
+        self.system = Lane("system", self.name, self._run, self.load, lost=lost)
+        self.data = Lane("data", self.name, self._run, self.load, ahead=self.system, lost=lost)
 
     def subscribed(self, observers: Observers) -> None:
         """It is on a bus; these look on there."""

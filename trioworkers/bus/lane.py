@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -42,20 +42,22 @@ def lineage() -> Iterator[Step]:
         task = None if through is None else through.parent_task
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Lane(Generic[T]):
     """A FIFO of things to run.
 
     Args:
-        name: The name of its tasks.
-        run: What to do with each item.
+        kind: Which of its owner's lanes it is.
+        owner: Whose it is, by name.
+        run: What to do with each item, in a lane of that kind.
         load: Counts each item from :meth:`put` until it has run or was dropped.
         ahead: The lane that goes first.
         lost: Called with each item that was dropped.
     """
 
-    name: str
-    _run: Callable[[T], Awaitable[None]]
+    _kind: str
+    _owner: str
+    _run: Callable[[str, T], Awaitable[None]]
     _load: Load
     ahead: Lane[Any] | None = None
     lost: Callable[[T], object] = lambda item: item
@@ -68,9 +70,14 @@ class Lane(Generic[T]):
     task: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
     _outer: int = attrs.field(default=0, init=False)
     _draining: bool = attrs.field(default=False, init=False)
-    _start: Callable[[], object] | None = attrs.field(default=None, init=False)
-    _moved: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
-    _made: deque[T] | None = attrs.field(default=None, init=False)
+    _home: tuple[trio.Nursery, Context] | None = attrs.field(default=None, init=False)
+    _parked: trio.lowlevel.ParkingLot | None = attrs.field(default=None, init=False)
+    _queued: deque[T] | None = attrs.field(default=None, init=False)
+
+    @property
+    def name(self) -> str:
+        """The name of its tasks."""
+        return f"{self._kind}:{self._owner}"
 
     def put(self, item: T) -> None:
         """Append; after :meth:`close`, drop and count."""
@@ -85,12 +92,7 @@ class Lane(Generic[T]):
 
     def open(self, nursery: trio.Nursery) -> None:
         """Run what waits, and what comes, in tasks of ``nursery`` started on demand."""
-        context = copy_context()
-
-        def start() -> None:
-            context.run(partial(nursery.start_soon, self._drain, name=self.name))
-
-        self._start = start
+        self._home = (nursery, copy_context())
         self._wake()
 
     def close(self) -> None:
@@ -102,7 +104,7 @@ class Lane(Generic[T]):
         for _ in range(lost):
             self._drop(self._items.popleft())
         self._load.done(lost)
-        self._moved.unpark_all()
+        self._move()
 
     def _drop(self, item: T) -> None:
         self.dropped += 1
@@ -111,19 +113,20 @@ class Lane(Generic[T]):
     async def serve(self) -> None:
         """Run what comes, until closed."""
         self._begin()
-        self._start = self._moved.unpark_all  # nobody else waits for a lane to move in which nothing waits
         self._draining = True
         while not self.closed:
             if self.waiting:
                 await trio.lowlevel.checkpoint()
             else:
                 self._draining = False
-                await self._moved.park()
+                await self.moved()
             await self._run_waiting(BATCH)
 
     async def moved(self) -> None:
         """Wait until this lane has taken something up, or was closed."""
-        await self._moved.park()
+        if self._parked is None:
+            self._parked = trio.lowlevel.ParkingLot()
+        await self._parked.park()
 
     @property
     def must_go_first(self) -> bool:
@@ -138,14 +141,23 @@ class Lane(Generic[T]):
     @property
     def _items(self) -> deque[T]:
         """What waits; made when first needed: most lanes of most workers never are."""
-        if self._made is None:
-            self._made = deque()
-        return self._made
+        if self._queued is None:
+            self._queued = deque()
+        return self._queued
 
     def _wake(self) -> None:
-        if self.waiting and self._start is not None and not self._draining:
-            self._draining = True
-            self._start()
+        if self.waiting and not self._draining:
+            if self._home is not None:
+                self._draining = True
+                nursery, context = self._home
+                context.run(partial(nursery.start_soon, self._drain, name=self.name))
+            elif self.task is not None:  # served, and parked: nobody else waits for a lane to move in which nothing waits
+                self._draining = True
+                self._move()
+
+    def _move(self) -> None:
+        if self._parked:  # to unpark nobody costs as much as to run a hook
+            self._parked.unpark_all()
 
     def _begin(self) -> None:
         self.task = trio.lowlevel.current_task()
@@ -176,10 +188,9 @@ class Lane(Generic[T]):
         item = self._items.popleft()
         self.waiting -= 1
         self.busy = True
-        if self._moved:  # to unpark nobody costs as much as the rest of this
-            self._moved.unpark_all()
+        self._move()
         try:
-            await self._run(item)
+            await self._run(self._kind, item)
         finally:
             self.busy = False
             self.handled += 1

@@ -8,7 +8,7 @@ import trio
 from ..observers import NOBODY, Observers
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Credit:
     """So many events may be sent; more when the consumer grants more.
 

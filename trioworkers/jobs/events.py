@@ -26,7 +26,7 @@ from ..bus.base import PACE
 E = TypeVar("E")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Receipt:
     """Counts who has still to see one event.
 
@@ -45,7 +45,7 @@ class Receipt:
             self._consumed()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Events(Generic[E]):
     """A buffer that any number of iterators share; each event goes to one of them.
 
@@ -143,7 +143,7 @@ class Events(Generic[E]):
             receipt.seen()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class EventIterator(Generic[E]):
     """One ``async for`` over the events of a request."""
 

@@ -29,7 +29,7 @@ _ERRORS: Final[dict[Loss | None, type[JobError]]] = {
 }
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Asked:
     """One member of a request.
 
@@ -60,7 +60,7 @@ class Asked:
         self.state = advance(REQUEST, self.state, "acknowledge")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class JobGroup:
     """A request to one or more workers, as its asker sees it.
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import trio
@@ -24,7 +24,7 @@ import trio
 from .._checks import check_dict, check_name, check_names, check_optional_seconds
 from .._leaves import describe
 from .._load import Load
-from .._routes import Effect
+from .._routes import Effects
 from ..bus.base import WorkerBus
 from ..bus.inbox import Call, Inbox, Showing
 from ..bus.lane import Lane
@@ -75,7 +75,7 @@ class RequesterStatistics:
     left_behind: int
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Request:
     """What is asked: checked arguments, nothing sent.
 
@@ -120,7 +120,7 @@ def ambient_deadline() -> float:
         return math.inf
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class JobRequester:
     """Asks other workers for jobs, and keeps the record of each request until it is acknowledged.
 
@@ -146,16 +146,6 @@ class JobRequester:
     _asked: int = attrs.field(default=0, init=False)
     _strangers: int = attrs.field(default=0, init=False)
     _left_behind: int = attrs.field(default=0, init=False)
-
-    def routes(self) -> dict[type, Effect]:
-        """The classes this part answers for."""
-        return {
-            BusJobResponseMessage: self._on_response,
-            BusJobStreamStartMessage: self._on_stream_start,
-            BusJobStreamDataMessage: self._on_stream_data,
-            BusJobStreamEndMessage: self._on_stream_end,
-            BusJobUpdateMessage: self._on_update,
-        }
 
     # -- asking ------------------------------------------------------------------------------------------------------------
 
@@ -348,6 +338,14 @@ class JobRequester:
 
     def _on_stream_data(self, message: BusJobStreamDataMessage) -> None:
         self._on_event(message, JobEvent.STREAM_DATA, message.data, "on_job_stream_data")
+
+    effects: ClassVar[Effects] = {
+        BusJobResponseMessage: _on_response,
+        BusJobStreamStartMessage: _on_stream_start,
+        BusJobStreamDataMessage: _on_stream_data,
+        BusJobStreamEndMessage: _on_stream_end,
+        BusJobUpdateMessage: _on_update,
+    }
 
     def _on_event(self, message: BusJobAnswerMessage, kind: str, data: dict[str, Any] | None, hook: str) -> None:
         group = self._group_of(message)

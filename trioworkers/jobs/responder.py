@@ -15,12 +15,11 @@ A deferred job's task parks in its scope until somebody answers, so cancelling i
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, Final, final
+from typing import Any, ClassVar, Final, final
 
 import attrs
 import trio
@@ -29,7 +28,7 @@ from .._checks import check_dict
 from .._decorators import JobMark
 from .._leaves import describe, leaves, trace
 from .._load import Load
-from .._routes import Effect
+from .._routes import Effects
 from .._transitions import JOB, JobState, advance, allows
 from ..bus.base import WorkerBus
 from ..bus.inbox import Inbox
@@ -94,7 +93,7 @@ class ResponderStatistics:
     strangers: int
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Handler:
     """What does a job.
 
@@ -107,10 +106,10 @@ class Handler:
     call: Callable[[BusJobRequestMessage], Any]
     streaming: bool = False
     sequential: bool = False
-    queue: deque[Job] = attrs.field(factory=deque, init=False)
+    queue: list[Job] = attrs.field(factory=list, init=False)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Job:
     """One accepted request.
 
@@ -158,7 +157,7 @@ class Job:
             tell(self.name, self.request.job_id, old, self.state)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class JobResponder:
     """Answers the jobs that others ask for.
 
@@ -189,15 +188,6 @@ class JobResponder:
     def __attrs_post_init__(self) -> None:
         """Jobs that no handler is for go to the hook, which defers them."""
         self._fallback = Handler(self._call_hook)
-
-    def routes(self) -> dict[type, Effect]:
-        """The classes this part answers for."""
-        return {
-            BusJobRequestMessage: self._on_request,
-            BusJobCancelMessage: self._on_cancel,
-            BusJobUpdateRequestMessage: self._on_update_request,
-            BusJobStreamCreditMessage: self._on_credit,
-        }
 
     # -- accepting ---------------------------------------------------------------------------------------------------------
 
@@ -617,6 +607,13 @@ class JobResponder:
             self._inbox.show(message)
         else:
             self._drop(message)
+
+    effects: ClassVar[Effects] = {
+        BusJobRequestMessage: _on_request,
+        BusJobCancelMessage: _on_cancel,
+        BusJobUpdateRequestMessage: _on_update_request,
+        BusJobStreamCreditMessage: _on_credit,
+    }
 
     def _drop(self, message: BusMessage) -> None:
         self._strangers += 1

@@ -52,7 +52,7 @@ class Pool:
         del self._waiting[slot]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Slot(Generic[J]):
     """A task of a worker's nursery, and the scope in which it does its jobs.
 

@@ -85,7 +85,7 @@ async def open_runner(
     body.raise_outcome()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Body:
     """What came out of the block's body, and what comes out of the block."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import Any, TypeVar, final
+from typing import Any, ClassVar, TypeVar, final
 
 import attrs
 import trio
@@ -13,6 +13,7 @@ import trio
 from .._checks import check_name, check_optional_text, check_seconds
 from .._hooks import Handler, Hooks
 from .._load import Load
+from .._routes import Effects
 from .._sources import WallClock, present_clock, random_name
 from .._transitions import WorkerState
 from ..bus import BusStatistics, Inbox, LocalBus, WorkerBus
@@ -117,9 +118,9 @@ class WorkerRunner:
         self._lifecycle = Lifecycle(self._name)
         handlers: dict[type[BusMessage], Callable[[Any], Any]] = {BusWorkerErrorMessage: self._on_error_report}
         self._inbox = Inbox(self._name, self._hooks, load, self._run_showing, handlers, (BusEndMessage, BusCancelMessage))
-        self._inbox.routes.claim({BusEndMessage: self._on_end, BusCancelMessage: self._on_cancel})
         self._requester = JobRequester(self._name, self._inbox, load, lambda: self._bus, lambda: self._registry, _may_wait)
-        self._inbox.routes.claim(self._requester.routes())
+        self._inbox.routes.claim(self, self._effects)
+        self._inbox.routes.claim(self._requester, self._requester.effects)
         duties = Duties(
             child_failed=self._child_failed,
             close=self._close,
@@ -336,21 +337,23 @@ class WorkerRunner:
         if self._lifecycle.is_over:  # it was ended while the bus was connecting
             task_status.started()
             return
-        await self._family.live_or_raise(lambda: self._serve(task_status), f"workers of runner {self._name!r} failed")
+        await self._family.live_or_raise(f"workers of runner {self._name!r} failed", self._serve, task_status)
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         params = WorkerParams(trio_token=trio.lowlevel.current_trio_token(), shutdown_timeout=self._shutdown_timeout)
-        async with self._family.household(params) as nursery:
-            self._requester.open(nursery)
-            self._inbox.system.open(nursery)  # before it is ready itself: roots may die as soon as they live
-            signals: trio.CancelScope = await nursery.start(watch_signals, self._signals, self._on_signal)
-            try:
-                await self._family.start(list(self._family.children.values()))
-                await self._ready(nursery)
-                task_status.started()
-                await self._drained.wait()
-            finally:
-                signals.cancel()
+        await self._family.household(params, self._dwell, task_status)
+
+    async def _dwell(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+        self._requester.open(nursery)
+        self._inbox.system.open(nursery)  # before it is ready itself: roots may die as soon as they live
+        signals: trio.CancelScope = await nursery.start(watch_signals, self._signals, self._on_signal)
+        try:
+            await self._family.start(list(self._family.children.values()))
+            await self._ready(nursery)
+            task_status.started()
+            await self._drained.wait()
+        finally:
+            signals.cancel()
 
     async def _ready(self, nursery: trio.Nursery) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()  # by a worker that was ready a moment before
@@ -394,6 +397,8 @@ class WorkerRunner:
 
     def _on_cancel(self, message: BusCancelMessage) -> None:
         self._family.cancel(message.reason)
+
+    _effects: ClassVar[Effects] = {BusEndMessage: _on_end, BusCancelMessage: _on_cancel}
 
     async def _on_error_report(self, message: BusWorkerErrorMessage) -> None:
         if message.source in self._family.children:  # another runner's roots on the same bus are that runner's affair

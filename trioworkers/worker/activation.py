@@ -13,13 +13,12 @@ from typing import Any
 import attrs
 import trio
 
-from .._load import Load
 from .._transitions import ACTIVATION, ActivationState, advance, allows
 from ..bus.inbox import Call, Showing
 from ..bus.lane import Lane
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Activation:
     """The wish, and the lane of its hooks.
 
@@ -71,8 +70,3 @@ class Activation:
     def _show(self, call: Call) -> None:
         if self._wants(call[0]):
             self.lane.put(Showing(calls=(call,)))
-
-
-def activation_lane(name: str, run: Callable[[Showing], Any], load: Load) -> Lane[Showing]:
-    """Return the lane in which a worker's activation hooks run."""
-    return Lane(f"activation:{name}", run, load)

@@ -27,7 +27,7 @@ from ..messages import (
 )
 from ..registry import WorkerRegistry
 from ..types import JobStatus, WorkerActivationArgs
-from .core import Face, WorkerCore, WorkerStatistics
+from .core import WorkerCore, WorkerStatistics
 from .family import Family, Place
 from .params import WorkerParams
 
@@ -85,7 +85,6 @@ class BaseWorker(WorkerHooks):
             active=bool(active),
             hooks=Hooks(self, WorkerHooks),
             marks=self.__marks,
-            face=Face(run=self.run, start=self.start, bridged=lambda: self.bridged),
         )
 
     def __repr__(self) -> str:

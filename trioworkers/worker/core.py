@@ -6,9 +6,8 @@ and closed when it leaves. :class:`BaseWorker` is the face of this: every public
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import ClassVar, Protocol
 
 import attrs
 import trio
@@ -16,6 +15,7 @@ import trio
 from .._decorators import Marks
 from .._hooks import Handler, Hooks
 from .._load import Load
+from .._routes import Effects
 from .._transitions import ActivationState, WorkerState
 from ..bus import Inbox, MailboxStatistics, WorkerBus
 from ..bus.inbox import Showing, shown
@@ -34,7 +34,7 @@ from ..messages import (
 )
 from ..registry import WorkerRegistry
 from ..types import WorkerErrorData, WorkerRegistryEntry
-from .activation import Activation, activation_lane
+from .activation import Activation
 from .family import Duties, Family, Place
 from .lifecycle import Lifecycle
 from .params import WorkerParams
@@ -66,41 +66,43 @@ class WorkerStatistics:
     answering: ResponderStatistics
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class Face:
-    """What the core needs of the worker whose core it is.
+class Member(Protocol):
+    """What the core needs of the worker whose core it is; all of it may be overridden."""
 
-    Args:
-        run: Its ``run``, perhaps overridden.
-        start: Its ``start``, perhaps overridden.
-        bridged: Whether it bridges to something outside.
-    """
+    async def run(self, params: WorkerParams) -> None:
+        """Live until finished."""
+        ...
 
-    run: Callable[[WorkerParams], Awaitable[None]]
-    start: Callable[[], Awaitable[None]]
-    bridged: Callable[[], bool]
+    async def start(self) -> None:
+        """Be ready."""
+        ...
+
+    @property
+    def bridged(self) -> bool:
+        """Whether it bridges to something outside."""
+        ...
 
 
 class WorkerCore:
     """The parts of one worker."""
 
-    def __init__(self, member: object, name: str, *, active: bool, hooks: Hooks, marks: Marks, face: Face) -> None:
-        load = Load()
+    def __init__(self, member: Member, name: str, *, active: bool, hooks: Hooks, marks: Marks) -> None:
+        load, run, bus, registry = Load(), self._run_showing, self.bus, self.registry
         messages = {cls: getattr(member, attribute) for cls, attribute in marks.messages.items()}
         ready = {watched: getattr(member, attribute) for watched, attribute in marks.ready.items()}
         self.name = name
         self.hooks = hooks
         self.started_at: float | None = None
-        self._face = face
+        self._member = member
         self.lifecycle: Lifecycle = Lifecycle(name)
-        self.inbox: Inbox = Inbox(name, hooks, load, self._run_showing, messages)
-        self.requester: JobRequester = JobRequester(name, self.inbox, load, self.bus, self.registry, self._may_wait_for)
+        self.inbox: Inbox = Inbox(name, hooks, load, run, messages)
+        self.requester: JobRequester = JobRequester(name, self.inbox, load, bus, registry, self._may_wait_for)
         self.family: Family = Family(
             member,
             self.lifecycle,
             self.inbox,
             Duties(
-                run=face.run,
+                run=member.run,
                 child_failed=self._child_failed,
                 close=self._retire,
                 farewell=self.requester.farewell,
@@ -109,17 +111,19 @@ class WorkerCore:
                 child_gone=self._child_gone,
             ),
         )
-        self.responder: JobResponder = JobResponder(name, self.inbox, load, self.bus, handlers_of(member, marks.jobs), self._refuses)
+        self.responder: JobResponder = JobResponder(name, self.inbox, load, bus, handlers_of(member, marks.jobs), self._refuses)
         self.activation: Activation = Activation(
-            activation_lane(name, partial(self._run_showing, "activation"), load),
+            Lane("activation", name, run, load),
             hooks.wants,
             self._activation_changed,
             ActivationState.ACTIVE if active else ActivationState.INACTIVE,
         )
-        self.watches: Watches = Watches(name, self.inbox, self.registry, ready)
-        self.failures: Lane[Showing] = Lane(f"failures:{name}", partial(self._run_showing, "failures"), load)
-        for routes in (self.requester.routes(), self.responder.routes(), self._routes()):
-            self.inbox.routes.claim(routes)
+        self.watches: Watches = Watches(name, self.inbox, registry, ready)
+        self.failures: Lane[Showing] = Lane("failures", name, run, load)
+        claim = self.inbox.routes.claim
+        claim(self.requester, self.requester.effects)
+        claim(self.responder, self.responder.effects)
+        claim(self, self._effects)
 
     # -- the surroundings --------------------------------------------------------------------------------------------------
 
@@ -154,33 +158,34 @@ class WorkerCore:
 
     # -- the choreography --------------------------------------------------------------------------------------------------
 
-    async def run(self, params: WorkerParams, task_status: trio.TaskStatus[None]) -> None:
+    def run(self, params: WorkerParams, task_status: trio.TaskStatus[None]) -> Awaitable[None]:
         """Live: hold one's own seat if nobody else does."""
         if self.lifecycle.state is WorkerState.NEW or self.lifecycle.is_over:
             raise WorkerStateError(f"worker {self.name!r} is {self.lifecycle.state}: attach it first, and run it once")
         if self.lifecycle.served:
             raise WorkerStateError(f"worker {self.name!r} runs already: an instance runs once")
         if self.lifecycle.state is not WorkerState.ATTACHED:
-            await self._serve(params, task_status)
-            return
-        await self.family.live_or_raise(lambda: self._serve(params, task_status), f"worker {self.name!r} failed")
+            return self._serve(params, task_status)
+        return self.family.live_or_raise(f"worker {self.name!r} failed", self._serve, params, task_status)
 
     async def _serve(self, params: WorkerParams, task_status: trio.TaskStatus[None]) -> None:
         try:
-            async with self.family.household(params) as nursery:
-                self.requester.open(nursery)
-                self.failures.open(nursery)  # before it is ready itself: its children may die as soon as they live
-                self.watches.open()
-                await self.family.start(list(self.family.children.values()))
-                await self._face.start()
-                if not self.lifecycle.was_ready:
-                    raise WorkerStateError(f"start() of worker {self.name!r} returned without having called super().start()")
-                task_status.started()
-                await self.inbox.data.serve()
+            await self.family.household(params, self._dwell, task_status)
         finally:
             await self.requester.farewell()  # noqa: ASYNC102 - shielded
             self.watches.close()
             self.registry().unregister(self.name)
+
+    async def _dwell(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+        self.requester.open(nursery)
+        self.failures.open(nursery)  # before it is ready itself: its children may die as soon as they live
+        self.watches.open()
+        await self.family.start(list(self.family.children.values()))
+        await self._member.start()
+        if not self.lifecycle.was_ready:
+            raise WorkerStateError(f"start() of worker {self.name!r} returned without having called super().start()")
+        task_status.started()
+        await self.inbox.data.serve()
 
     async def claim(self) -> None:
         """Be the only one of this name on the whole bus, if it is a root."""
@@ -193,7 +198,7 @@ class WorkerCore:
         if nursery is None or self.lifecycle.state is not WorkerState.STARTING:
             raise WorkerStateError(f"worker {self.name!r} is {self.lifecycle.state}: start() is called by run(), once")
         registry = self.registry()
-        registry.register(WorkerRegistryEntry(self.name, self.parent, self.activation.active, self._face.bridged()))
+        registry.register(WorkerRegistryEntry(self.name, self.parent, self.activation.active, self._member.bridged))
         self.lifecycle.ready()
         entry = registry.get(self.name)
         assert entry is not None  # noqa: S101 - it has just been registered
@@ -287,15 +292,6 @@ class WorkerCore:
 
     # -- effects -----------------------------------------------------------------------------------------------------------
 
-    def _routes(self) -> dict[type, Callable[[Any], None]]:
-        return {
-            BusActivateWorkerMessage: self._on_activate,
-            BusDeactivateWorkerMessage: self._on_deactivate,
-            BusEndWorkerMessage: self._on_end,
-            BusCancelWorkerMessage: self._on_cancel,
-            BusWorkerLocalErrorMessage: self._on_error,
-        }
-
     def _on_activate(self, message: BusActivateWorkerMessage) -> None:
         self.activation.activate(message.args)
         self.inbox.show(message)
@@ -315,6 +311,14 @@ class WorkerCore:
     def _on_error(self, message: BusWorkerLocalErrorMessage) -> None:
         self.inbox.show(message)
         self.inbox.call(("on_worker_failed", WorkerErrorData(message.source, message.error)), lane=self.failures)
+
+    _effects: ClassVar[Effects] = {
+        BusActivateWorkerMessage: _on_activate,
+        BusDeactivateWorkerMessage: _on_deactivate,
+        BusEndWorkerMessage: _on_end,
+        BusCancelWorkerMessage: _on_cancel,
+        BusWorkerLocalErrorMessage: _on_error,
+    }
 
     def _tell_active(self) -> None:
         if tell := self.inbox.observers.worker_active:

@@ -16,7 +16,7 @@ async def wait_idle(load: Load) -> None:
         await idle.wait()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Ending:
     """One end of one subtree.
 

@@ -18,9 +18,9 @@ at once; then each family finishes from the bottom up, the child that was starte
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
+from typing import TypeVarTuple
 
 import attrs
 import trio
@@ -38,9 +38,10 @@ from .lifecycle import OPEN, Lifecycle
 from .params import WorkerParams
 
 _NOTE = "raised in worker "
+Ts = TypeVarTuple("Ts")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Launch:
     """Workers that are being started together.
 
@@ -69,7 +70,7 @@ class Launch:
         self.settled.set()
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Place:
     """Where a whole tree lives.
 
@@ -84,7 +85,7 @@ class Place:
     pool: Pool = attrs.field(factory=Pool)
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Duties:
     """What a family needs to have done by the worker (or runner) whose it is.
 
@@ -109,7 +110,7 @@ class Duties:
     childless: Callable[[], None] = lambda: None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Family:
     """One worker's (or runner's) place.
 
@@ -129,7 +130,7 @@ class Family:
     place: Place | None = attrs.field(default=None, init=False)
     parent: Family | None = attrs.field(default=None, init=False)
     children: dict[str, Family] = attrs.field(factory=dict, init=False)
-    params: WorkerParams = attrs.field(factory=WorkerParams, init=False)
+    params: WorkerParams = attrs.field(default=WorkerParams(), init=False)
     nursery: trio.Nursery | None = attrs.field(default=None, init=False)
     _finishing: bool = attrs.field(default=False, init=False)
 
@@ -250,19 +251,18 @@ class Family:
 
     # -- starting ----------------------------------------------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def household(self, params: WorkerParams) -> AsyncIterator[trio.Nursery]:
-        """The nursery in which it and its children live, with these settings; closed to newcomers when it is being left.
+    async def household(self, params: WorkerParams, body: Callable[[trio.Nursery, *Ts], Awaitable[None]], *args: *Ts) -> None:
+        """Run ``body`` with the nursery in which it and its children live; closed to newcomers when it is being left.
 
         Raises:
-            RuntimeError: The block was left with a Cancelled although nothing was cancelled.
+            RuntimeError: The body raised a Cancelled although nothing was cancelled.
         """
         self.lifecycle.serve()
         broken = False
         async with trio.open_nursery() as self.nursery:
             self.params = params
             try:
-                yield self.nursery
+                await body(self.nursery, *args)
             except BaseException:
                 broken = True
                 self.lifecycle.leave(None)
@@ -325,7 +325,7 @@ class Family:
         run = child._duties.run
         assert run is not None  # noqa: S101 - only workers are adopted
         try:
-            await child.live(partial(run, self.params))
+            await child.live(run, self.params)
         finally:
             del self.children[child.name]
             self._duties.child_gone(child.name)
@@ -352,7 +352,7 @@ class Family:
 
     # -- the boundary ------------------------------------------------------------------------------------------------------
 
-    async def live(self, body: Callable[[], Awaitable[None]]) -> None:
+    async def live(self, body: Callable[[*Ts], Awaitable[None]], *args: *Ts) -> None:
         """Run ``body`` as this worker's whole life; its errors are in ``lifecycle.errors`` when this returns.
 
         Raises:
@@ -367,21 +367,21 @@ class Family:
             lifecycle.occupy()
             with lifecycle.scope:
                 await trio.lowlevel.checkpoint_if_cancelled()
-                await body()
+                await body(*args)
             if not (lifecycle.served or lifecycle.is_leaving):
                 found = [WorkerStateError(f"run() of worker {self.name!r} returned without having called super().run()")]
         except BaseException as error:  # noqa: BLE001, ASYNC103 - the boundary: errors are handed on as a list, a cancellation goes on below
             found = leaves(error)
         await self._leave(found)
 
-    async def live_or_raise(self, body: Callable[[], Awaitable[None]], message: str) -> None:
+    async def live_or_raise(self, message: str, body: Callable[[*Ts], Awaitable[None]], *args: *Ts) -> None:
         """Like :meth:`live`, for those who have no owner to hand their errors to.
 
         Raises:
             BaseExceptionGroup: The errors, flat, and the cancellation if something around was cancelled as well.
         """
         try:
-            await self.live(body)
+            await self.live(body, *args)
         except trio.Cancelled as cancelled:
             if self.lifecycle.errors:
                 raise flat_group(message, [*self.lifecycle.errors, cancelled]) from None  # noqa: ASYNC104 - it is in the group

@@ -17,7 +17,29 @@ OVER = (WorkerState.FINISHED, WorkerState.FAILED)
 OPEN = (WorkerState.NEW, WorkerState.ATTACHED, WorkerState.STARTING, WorkerState.READY)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
+class Moment:
+    """Something that comes once. Few of a worker's are ever waited for, so the event is made by who waits."""
+
+    has_come: bool = attrs.field(default=False, init=False)
+    _event: trio.Event | None = attrs.field(default=None, init=False)
+
+    def come(self) -> None:
+        """It has come; whoever waits for it goes on."""
+        self.has_come = True
+        if self._event is not None:
+            self._event.set()
+
+    async def wait(self) -> None:
+        """Wait for it; a schedule point in any case."""
+        if self._event is None:
+            self._event = trio.Event()
+        if self.has_come:
+            self._event.set()
+        await self._event.wait()
+
+
+@attrs.define(eq=False, repr=False)
 class Lifecycle:
     """Where it is in its one life. Everything here is sync but the two waits.
 
@@ -36,8 +58,8 @@ class Lifecycle:
     _when_ready: Callable[[], None] | None = attrs.field(default=None, init=False)
     _task: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
     _observers: Observers = attrs.field(default=NOBODY, init=False)
-    _ending_begun: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _over: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _leaving: Moment = attrs.field(factory=Moment, init=False)
+    _over: Moment = attrs.field(factory=Moment, init=False)
 
     # -- forward -----------------------------------------------------------------------------------------------------------
 
@@ -63,8 +85,9 @@ class Lifecycle:
         """It can be asked for things."""
         self._step("ready")
         self.was_ready = True
-        if self._when_ready is not None:
-            self._when_ready()
+        call, self._when_ready = self._when_ready, None
+        if call is not None:
+            call()
 
     def remember_end(self, ending: Ending) -> bool:
         """Note that it is to end; return whether that is news. It happens when it is ready."""
@@ -72,7 +95,7 @@ class Lifecycle:
             return False
         self.ending = ending
         self.reason = ending.reason
-        self._ending_begun.set()
+        self._leaving.come()
         return True
 
     def end(self) -> None:
@@ -91,7 +114,7 @@ class Lifecycle:
             return False
         self.reason = reason or self.reason or "cancelled"
         self._step("cancel")
-        self._ending_begun.set()
+        self._leaving.come()
         return True
 
     def fail(self, errors: list[BaseException], reason: str) -> None:
@@ -109,8 +132,8 @@ class Lifecycle:
             self._step("fail", describe(self.errors[0]))
         else:
             self._step("finish")
-        self._ending_begun.set()
-        self._over.set()
+        self._leaving.come()
+        self._over.come()
 
     # -- questions ---------------------------------------------------------------------------------------------------------
 
@@ -122,7 +145,7 @@ class Lifecycle:
     @property
     def is_leaving(self) -> bool:
         """Whether it ends, in whatever way, or is over."""
-        return self._ending_begun.is_set()
+        return self._leaving.has_come
 
     def is_inside(self) -> bool:
         """Whether the present task runs in this worker, or in one below it."""
@@ -130,7 +153,7 @@ class Lifecycle:
 
     async def wait_leaving(self) -> None:
         """Wait until it ends, in whatever way."""
-        await self._ending_begun.wait()
+        await self._leaving.wait()
 
     async def wait_over(self) -> None:
         """Wait until nothing of it runs any more."""

@@ -12,7 +12,7 @@ from ..registry import WorkerRegistry
 from ..types import WorkerLostData, WorkerReadyData
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Watches:
     """What a worker watches: names it asked for, its children, and, if it is a root that cares, all other local roots.
 
