@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cache
 from typing import Any
 
@@ -76,8 +76,14 @@ class Hooks:
             raise TypeError(f"an event handler must be callable, not {handler!r}")
         self._handlers.setdefault(name, []).append(handler)
 
-    async def fire(self, name: str, *args: object) -> None:
-        """Run the hook, then its handlers in the order registered."""
+    def fire(self, name: str, *args: object) -> Coroutine[Any, Any, None]:
+        """What to await for the hook, and then its handlers in the order registered, to run."""
+        if name in self._overridden and name not in self._handlers:
+            run: Coroutine[Any, Any, None] = getattr(self._owner, name)(*args)
+            return run
+        return self._fire_all(name, *args)
+
+    async def _fire_all(self, name: str, *args: object) -> None:
         if name in self._overridden:
             await getattr(self._owner, name)(*args)
         for handler in tuple(self._handlers.get(name, ())):

@@ -189,14 +189,15 @@ def data_before_system(put: Put) -> None:
 @bug("B1", "J3", "R2", budget=100)
 def newest_first(put: Put) -> None:
     """A lane that has fallen behind takes up the newest message."""
-    right = Lane._run_next
+    right = Lane._run_waiting
 
-    async def run_next(self: Lane[Any]) -> None:
-        if self.waiting > 8:
-            self._items.rotate(1)
-        await right(self)
+    async def run_waiting(self: Lane[Any], limit: int) -> None:
+        for _ in range(limit):
+            if self.waiting > 8:
+                self._items.rotate(1)
+            await right(self, 1)
 
-    put(Lane, "_run_next", run_next)
+    put(Lane, "_run_waiting", run_waiting)
 
 
 @bug("B1", "B5", "J1", budget=100)

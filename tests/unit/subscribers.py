@@ -11,7 +11,6 @@ from trioworkers._hooks import Hooks, WorkerHooks
 from trioworkers._load import Load
 from trioworkers._routes import Effect
 from trioworkers.bus import Inbox
-from trioworkers.bus.inbox import Showing
 
 
 class Subscriber(WorkerHooks):
@@ -21,11 +20,7 @@ class Subscriber(WorkerHooks):
         self.log: list[Any] = [] if log is None else log
         self.load = Load()
         self.hooks = Hooks(self, WorkerHooks)
-        self.inbox = Inbox(name, self.hooks, self.load, self.run, dict.fromkeys(handled, self.handle))
-
-    async def run(self, lane: str, showing: Showing) -> None:
-        """Show."""
-        await self.inbox.perform(lane, showing)
+        self.inbox = Inbox(name, self.hooks, self.load, handlers=dict.fromkeys(handled, self.handle))
 
     async def handle(self, message: BusMessage) -> None:
         """Write it down."""

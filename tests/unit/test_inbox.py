@@ -10,7 +10,6 @@ from unit.subscribers import Curious, Subscriber
 
 from trioworkers import BusDataMessage, BusMessage, MailboxStatistics
 from trioworkers.bus.inbox import Showing
-from trioworkers.bus.inbox import shown as wait_shown
 
 NOTE = Note(source="a", target="w", text="note")
 ALARM = Alarm(source="a", target="w", text="alarm")
@@ -127,7 +126,7 @@ async def test_waiting_until_a_hook_has_run() -> None:
     call = ("on_activated", None)
 
     async def wait() -> None:
-        await wait_shown(subscriber.inbox.data, call)
+        await subscriber.inbox.shown(call, lane=subscriber.inbox.data)
         subscriber.log.append("it has run")
 
     async with trio.open_nursery() as nursery:
@@ -224,7 +223,7 @@ async def test_an_inbox_knows_what_runs_inside_its_hooks() -> None:
         beside.start_soon(serve)
         await settle()
         for lane in (inbox.system, inbox.data):
-            lane.put(Showing(methods=(("look twice", look_twice, lane.name),)))
+            lane.put(Showing(steps=(("look twice", look_twice, (lane.name,)),)))
             await look("outside")
             await settle()
         inbox.close()
@@ -249,7 +248,7 @@ async def test_an_inbox_knows_which_hook_may_wait_for_the_present_code() -> None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(look, "before")
         await settle()
-        inbox.data.put(Showing(methods=(("hook", hook, "hook"),)))
+        inbox.data.put(Showing(steps=(("hook", hook, ("hook",)),)))
 
         async def job() -> None:
             await settle()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -18,8 +18,13 @@ from .lane import Lane, lineage
 Call = tuple[str, *tuple[object, ...]]
 """One hook to fire: its name, its arguments."""
 
-Marked = tuple[str, Callable[[Any], Any], object]
-"""One marked method to call: for what it is marked, the method, its argument."""
+Step = tuple[str, Callable[[Any], Any] | None, tuple[object, ...]]
+"""One thing to run: a method marked for a message, called like what it is marked for, or, if there is none, the hook of that name."""
+
+
+def _never(error: BaseException) -> bool:
+    del error
+    return False
 
 
 @attrs.define(eq=False, repr=False)
@@ -28,33 +33,20 @@ class Showing:
 
     Args:
         message: What arrived; ``None`` if the arrival was no message.
-        methods: Methods marked for it.
-        calls: The hooks to fire, in order.
+        steps: What to run, in order, and with what.
         seen: What to do when all have run.
         still: Whether it still makes sense when its turn comes; ``None`` if it always does.
     """
 
     message: BusMessage | None = None
-    methods: tuple[Marked, ...] = ()
-    calls: tuple[Call, ...] = ()
+    steps: tuple[Step, ...] = ()
     seen: Callable[[], None] | None = None
     still: Callable[[], bool] | None = None
 
-    def steps(self, hooks: Hooks) -> Iterator[tuple[str, object, Awaitable[object]]]:
-        """Each hook and method to run: what it is called, what it is about, what to await."""
-        for name, method, argument in self.methods:
-            yield name, argument, method(argument)
-        for name, *arguments in self.calls:
-            if hooks.wants(name):
-                yield name, arguments[0] if arguments else None, hooks.fire(name, *arguments)
 
-
-async def shown(lane: Lane[Showing], call: Call) -> None:
-    """Queue a hook and wait until it has run; returns at once if the lane is closed."""
-    if not lane.closed:
-        done = trio.Event()
-        lane.put(Showing(calls=(call,), seen=done.set))
-        await done.wait()
+def one(call: Call, seen: Callable[[], None] | None = None) -> Showing:
+    """Of an arrival that was no message, one hook."""
+    return Showing(None, ((call[0], None, call[1:]),), seen)
 
 
 @attrs.frozen
@@ -89,7 +81,7 @@ class Inbox:
         name: The subscriber's name.
         hooks: Its hooks.
         load: What it still has to do.
-        run: Runs one :class:`Showing`, in the lane of that name, by calling :meth:`perform`.
+        forgives: Whether an exception that a hook raises is nobody's affair any more.
         handlers: The methods marked for messages, by class.
         broadcasts: The classes of broadcasts that take effect here, whether or not anybody wants to see them.
     """
@@ -97,11 +89,11 @@ class Inbox:
     name: str
     hooks: Hooks
     load: Load
-    _run: Callable[[str, Showing], Any]
+    _forgives: Callable[[BaseException], bool] = _never
     _handlers: dict[type[BusMessage], Callable[[Any], Any]] = attrs.field(factory=dict)
     _broadcasts: tuple[type[BusMessage], ...] = ()
     unhandled: int = attrs.field(default=0, init=False)
-    _marked: dict[type[BusMessage], tuple[tuple[str, Callable[[Any], Any]], ...]] = attrs.field(factory=dict, init=False)
+    _marked: dict[type[BusMessage], list[tuple[str, Callable[[Any], Any]]]] = attrs.field(factory=dict, init=False)
     observers: Observers = attrs.field(default=NOBODY, init=False)
     routes: Routes = attrs.field(init=False)
     system: Lane[Showing] = attrs.field(init=False)
@@ -111,8 +103,8 @@ class Inbox:
         """Make the two lanes, the system one ahead."""
         self.routes = Routes(self._plain)
         lost = self._lost
-        self.system = Lane("system", self.name, self._run, self.load, lost=lost)
-        self.data = Lane("data", self.name, self._run, self.load, ahead=self.system, lost=lost)
+        self.system = Lane("system", self.name, self.perform, self.load, lost=lost)
+        self.data = Lane("data", self.name, self.perform, self.load, ahead=self.system, lost=lost)
 
     def subscribed(self, observers: Observers) -> None:
         """It is on a bus; these look on there."""
@@ -154,41 +146,45 @@ class Inbox:
             Whether anything was queued.
         """
         wants = self.hooks.wants
-        wanted = tuple([call for call in calls if wants(call[0])])
+        steps = self._methods_for(message) if self._handlers else []
+        for call in calls:
+            if wants(call[0]):
+                steps.append((call[0], None, call[1:]))
         if wants("on_bus_message"):
-            wanted += (("on_bus_message", message),)
-        methods = self._methods_for(message) if self._handlers else ()
-        if not (wanted or methods):
+            steps.append(("on_bus_message", None, (message,)))
+        if not steps:
             if seen is not None:
                 seen()
             return False
-        (lane or self.lane_of(message)).put(Showing(message, methods, wanted, seen, still))
+        (lane or self.lane_of(message)).put(Showing(message, tuple(steps), seen, still))
         return True
 
-    def _methods_for(self, message: BusMessage) -> tuple[Marked, ...]:
+    def _methods_for(self, message: BusMessage) -> list[Step]:
         kind = type(message)
         marked = self._marked.get(kind)
         if marked is None:
-            found = [(f"handles:{cls.__name__}", method) for cls, method in self._handlers.items() if issubclass(kind, cls)]
-            marked = self._marked[kind] = tuple(found)
-        return tuple([(label, method, message) for label, method in marked]) if marked else ()
+            marked = [(f"handles:{cls.__name__}", method) for cls, method in self._handlers.items() if issubclass(kind, cls)]
+            self._marked[kind] = marked
+        return [(label, method, (message,)) for label, method in marked]
 
     async def perform(self, lane: str, showing: Showing) -> None:
         """Run all that user code wants to see of one arrival, in the lane of that name."""
         if showing.still is not None and not showing.still():
             return
-        for hook, about, run in showing.steps(self.hooks):
+        for label, method, arguments in showing.steps:
             if tell := self.observers.hook_started:
-                tell(self.name, lane, hook, about)
+                tell(self.name, lane, label, arguments[0] if arguments else None)
             error: BaseException | None = None
             try:
-                await run
+                await (self.hooks.fire(label, *arguments) if method is None else method(*arguments))
             except BaseException as raised:
                 error = raised
+                if self._forgives(raised):
+                    return
                 raise
             finally:
                 if end := self.observers.hook_ended:
-                    end(self.name, lane, hook, error)
+                    end(self.name, lane, label, error)
                 error = None  # or it would hold this frame, which holds it
         if showing.seen is not None:
             showing.seen()
@@ -196,9 +192,16 @@ class Inbox:
     def call(self, call: Call, *, lane: Lane[Showing] | None = None, seen: Callable[[], None] | None = None) -> None:
         """Queue one hook that is about no message, in the data lane unless told otherwise; only if somebody wants it."""
         if self.hooks.wants(call[0]):
-            (lane or self.data).put(Showing(calls=(call,), seen=seen))
+            (lane or self.data).put(one(call, seen))
         elif seen is not None:
             seen()
+
+    async def shown(self, call: Call, *, lane: Lane[Showing]) -> None:
+        """Queue a hook that is about no message and wait until it has run, or would have; returns at once if the lane is closed."""
+        if not lane.closed:
+            done = trio.Event()
+            lane.put(one(call, done.set) if self.hooks.wants(call[0]) else Showing(seen=done.set))
+            await done.wait()
 
     def lane_of(self, message: BusMessage) -> Lane[Showing]:
         """The lane for a message's priority."""

@@ -88,7 +88,8 @@ class Lane(Generic[T]):
         self._load.add()
         self.waiting += 1
         self.peak = max(self.peak, self.waiting)
-        self._wake()
+        if not self._draining:
+            self._wake()
 
     def open(self, nursery: trio.Nursery) -> None:
         """Run what waits, and what comes, in tasks of ``nursery`` started on demand."""
@@ -146,7 +147,7 @@ class Lane(Generic[T]):
         return self._queued
 
     def _wake(self) -> None:
-        if self.waiting and not self._draining:
+        if self.waiting:
             if self._home is not None:
                 self._draining = True
                 nursery, context = self._home
@@ -177,21 +178,18 @@ class Lane(Generic[T]):
         for _ in range(limit):
             if not self.waiting:
                 return
-            await self._run_next()
-
-    async def _run_next(self) -> None:
-        while self.ahead is not None and self.ahead.must_go_first:
-            await self.ahead.moved()
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self.closed:
-            return
-        item = self._items.popleft()
-        self.waiting -= 1
-        self.busy = True
-        self._move()
-        try:
-            await self._run(self._kind, item)
-        finally:
-            self.busy = False
-            self.handled += 1
-            self._load.done()
+            while self.ahead is not None and self.ahead.must_go_first:
+                await self.ahead.moved()
+            await trio.lowlevel.checkpoint_if_cancelled()
+            if not self.waiting:  # closed
+                return
+            item = self._items.popleft()
+            self.waiting -= 1
+            self.busy = True
+            self._move()
+            try:
+                await self._run(self._kind, item)
+            finally:
+                self.busy = False
+                self.handled += 1
+                self._load.done()

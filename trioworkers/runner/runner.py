@@ -17,7 +17,6 @@ from .._routes import Effects
 from .._sources import WallClock, present_clock, random_name
 from .._transitions import WorkerState
 from ..bus import BusStatistics, Inbox, LocalBus, WorkerBus
-from ..bus.inbox import Showing, shown
 from ..errors import WorkerStateError
 from ..jobs import JobContext, JobGroupContext, JobRequester, Request
 from ..messages import BusCancelMessage, BusEndMessage, BusMessage, BusWorkerErrorMessage
@@ -117,7 +116,7 @@ class WorkerRunner:
         load = Load()
         self._lifecycle = Lifecycle(self._name)
         handlers: dict[type[BusMessage], Callable[[Any], Any]] = {BusWorkerErrorMessage: self._on_error_report}
-        self._inbox = Inbox(self._name, self._hooks, load, self._run_showing, handlers, (BusEndMessage, BusCancelMessage))
+        self._inbox = Inbox(self._name, self._hooks, load, handlers=handlers, broadcasts=(BusEndMessage, BusCancelMessage))
         self._requester = JobRequester(self._name, self._inbox, load, lambda: self._bus, lambda: self._registry, _may_wait)
         self._inbox.routes.claim(self, self._effects)
         self._inbox.routes.claim(self._requester, self._requester.effects)
@@ -405,7 +404,4 @@ class WorkerRunner:
             await self._hooks.fire("on_error", WorkerErrorData(message.source, message.error))
 
     async def _child_failed(self, data: WorkerErrorData) -> None:
-        await shown(self._inbox.system, ("on_error", data))
-
-    async def _run_showing(self, lane: str, showing: Showing) -> None:
-        await self._inbox.perform(lane, showing)
+        await self._inbox.shown(("on_error", data), lane=self._inbox.system)

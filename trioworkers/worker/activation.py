@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from .._transitions import ACTIVATION, ActivationState, advance, allows
-from ..bus.inbox import Call, Showing
+from ..bus.inbox import Call, Showing, one
 from ..bus.lane import Lane
 
 
@@ -69,4 +69,4 @@ class Activation:
 
     def _show(self, call: Call) -> None:
         if self._wants(call[0]):
-            self.lane.put(Showing(calls=(call,)))
+            self.lane.put(one(call))

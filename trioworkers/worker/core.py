@@ -18,7 +18,7 @@ from .._load import Load
 from .._routes import Effects
 from .._transitions import ActivationState, WorkerState
 from ..bus import Inbox, MailboxStatistics, WorkerBus
-from ..bus.inbox import Showing, shown
+from ..bus.inbox import Showing
 from ..bus.lane import Lane
 from ..errors import JobError, JobGroupError, WorkerStateError
 from ..jobs import JobRequester, JobResponder, RequesterStatistics, ResponderStatistics, handlers_of
@@ -87,7 +87,7 @@ class WorkerCore:
     """The parts of one worker."""
 
     def __init__(self, member: Member, name: str, *, active: bool, hooks: Hooks, marks: Marks) -> None:
-        load, run, bus, registry = Load(), self._run_showing, self.bus, self.registry
+        load, bus, registry = Load(), self.bus, self.registry
         messages = {cls: getattr(member, attribute) for cls, attribute in marks.messages.items()}
         ready = {watched: getattr(member, attribute) for watched, attribute in marks.ready.items()}
         self.name = name
@@ -95,7 +95,7 @@ class WorkerCore:
         self.started_at: float | None = None
         self._member = member
         self.lifecycle: Lifecycle = Lifecycle(name)
-        self.inbox: Inbox = Inbox(name, hooks, load, run, messages)
+        self.inbox: Inbox = Inbox(name, hooks, load, self._forgives, messages)
         self.requester: JobRequester = JobRequester(name, self.inbox, load, bus, registry, self._may_wait_for)
         self.family: Family = Family(
             member,
@@ -113,13 +113,13 @@ class WorkerCore:
         )
         self.responder: JobResponder = JobResponder(name, self.inbox, load, bus, handlers_of(member, marks.jobs), self._refuses)
         self.activation: Activation = Activation(
-            Lane("activation", name, run, load),
+            Lane("activation", name, self.inbox.perform, load),
             hooks.wants,
             self._activation_changed,
             ActivationState.ACTIVE if active else ActivationState.INACTIVE,
         )
         self.watches: Watches = Watches(name, self.inbox, registry, ready)
-        self.failures: Lane[Showing] = Lane("failures", name, run, load)
+        self.failures: Lane[Showing] = Lane("failures", name, self.inbox.perform, load)
         claim = self.inbox.routes.claim
         claim(self.requester, self.requester.effects)
         claim(self.responder, self.responder.effects)
@@ -332,15 +332,12 @@ class WorkerCore:
 
     # -- hooks -------------------------------------------------------------------------------------------------------------
 
-    async def _run_showing(self, lane: str, showing: Showing) -> None:
-        try:
-            await self.inbox.perform(lane, showing)
-        except (JobError, JobGroupError):
-            if not self.lifecycle.is_leaving:
-                raise
+    def _forgives(self, error: BaseException) -> bool:
+        """A job that a hook has asked for was given up because its worker leaves: that is no failure."""
+        return isinstance(error, (JobError, JobGroupError)) and self.lifecycle.is_leaving
 
     def _child_gone(self, name: str) -> None:
         self.watches.forget_child(name)
 
     async def _child_failed(self, data: WorkerErrorData) -> None:
-        await shown(self.failures, ("on_worker_failed", data))
+        await self.inbox.shown(("on_worker_failed", data), lane=self.failures)

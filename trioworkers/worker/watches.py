@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from ..bus.inbox import Inbox, Showing
+from ..bus.inbox import Inbox, Showing, Step
 from ..registry import WorkerRegistry
 from ..types import WorkerLostData, WorkerReadyData
 
@@ -86,9 +86,13 @@ class Watches:
         if name not in self._told:
             self._told[name] = None
             method = self._methods.get(name)
-            calls = (("on_worker_ready", data),) if self._inbox.hooks.wants("on_worker_ready") else ()
-            if method is not None or calls:
-                self._inbox.data.put(Showing(methods=() if method is None else ((f"worker_ready:{name}", method, data),), calls=calls))
+            steps: list[Step] = []
+            if method is not None:
+                steps.append((f"worker_ready:{name}", method, (data,)))
+            if self._inbox.hooks.wants("on_worker_ready"):
+                steps.append(("on_worker_ready", None, (data,)))
+            if steps:
+                self._inbox.data.put(Showing(steps=tuple(steps)))
 
     def _lost(self, data: WorkerLostData) -> None:
         if data.worker_name in self._told:
