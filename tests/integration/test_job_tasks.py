@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from job_support import Hand, ask, boom, echo
+from job_support import Counter, Hand, ask, boom, echo
 from life_support import own_tasks
 from support import Recorder, settle, within
 from trio.testing import MockClock
@@ -187,3 +187,32 @@ async def test_a_task_that_waits_holds_nothing_of_its_job(autojump_clock: MockCl
         await settle()
         gc.collect()
         assert [thing() for thing in things] == [None, None]
+
+
+@pytest.mark.parametrize("kind", ["answer", "stream", "timeout", "group"])
+async def test_a_job_leaves_nothing_for_the_collector(kind: str, autojump_clock: MockClock) -> None:
+    """What a job was made of is gone with its last reference: no cycles are left that only a garbage collection would find."""
+    async with open_runner(Hand("doer", echo), Hand("other", echo), Counter("counter")) as runner, within(1):
+
+        async def once() -> None:
+            if kind == "group":
+                async with runner.job_group("doer", "other", name="do"):
+                    pass
+            elif kind == "stream":
+                async with runner.job("counter", name="count", payload={"to": 3}) as asked:
+                    async for _ in asked:
+                        pass
+            else:
+                async with runner.job("doer", name="do", timeout=5 if kind == "timeout" else None):
+                    pass
+
+        await once()
+        await settle()
+        gc.collect()
+        gc.disable()
+        try:
+            await once()
+            await settle()
+            assert gc.collect() == 0
+        finally:
+            gc.enable()

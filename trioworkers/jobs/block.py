@@ -93,9 +93,10 @@ class _Block(Generic[E]):
             raise
         self._scope = trio.CancelScope(deadline=group.deadline)
         self._scope.__enter__()
-        group.when_decided = self._decided
         if group.is_done:
             self._decided()
+        else:
+            group.when_decided = self._decided
         return self
 
     def _decided(self) -> None:

@@ -226,8 +226,9 @@ class JobGroup:
         self._done.set()
         if self.events is not None:
             self.events.finish()
-        if self.when_decided is not None:
-            self.when_decided()
+        call, self.when_decided = self.when_decided, None  # a block and its group would keep each other, for the collector to find
+        if call is not None:
+            call()
 
     async def wait_decided(self) -> None:
         """Wait until every member's outcome is decided, whatever it is."""
