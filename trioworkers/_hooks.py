@@ -50,17 +50,18 @@ class Hooks:
     _owner: object
     _base: type
     _also: tuple[str, ...] = ()
+    wanted: frozenset[str] = attrs.field(init=False)
     _overridden: frozenset[str] = attrs.field(init=False)
     _handlers: dict[str, list[Handler]] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         """See once which hooks are overridden: asking costs nothing afterwards."""
         cls = type(self._owner)
-        self._overridden = one_set(tuple([name for name, hook in declared(self._base) if getattr(cls, name) is not hook]))
+        self.wanted = self._overridden = one_set(tuple([name for name, hook in declared(self._base) if getattr(cls, name) is not hook]))
 
     def wants(self, name: str) -> bool:
         """Whether anything would run; ``False`` for a hook that the owner does not have."""
-        return name in self._overridden or name in self._handlers
+        return name in self.wanted
 
     def register(self, name: str, handler: Handler) -> None:
         """Run ``handler(owner, *args)``, sync or async, right after the hook called ``name``.
@@ -75,6 +76,7 @@ class Hooks:
         if not callable(handler):
             raise TypeError(f"an event handler must be callable, not {handler!r}")
         self._handlers.setdefault(name, []).append(handler)
+        self.wanted |= {name}
 
     def fire(self, name: str, *args: object) -> Coroutine[Any, Any, None]:
         """What to await for the hook, and then its handlers in the order registered, to run."""

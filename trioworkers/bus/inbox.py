@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import trio
@@ -18,8 +18,10 @@ from .lane import Lane, lineage
 Call = tuple[str, *tuple[object, ...]]
 """One hook to fire: its name, its arguments."""
 
-Step = tuple[str, Callable[[Any], Any] | None, tuple[object, ...]]
-"""One thing to run: a method marked for a message, called like what it is marked for, or, if there is none, the hook of that name."""
+Step = tuple[str, Callable[[Any], Any] | None, tuple[object, ...] | None]
+"""One thing to run: its name; the method to call if it is a marked one, else it is a hook; with what, if not with the message."""
+
+_EVERYTHING: Final[tuple[Step, ...]] = (("on_bus_message", None, None),)
 
 
 def _never(error: BaseException) -> bool:
@@ -93,7 +95,7 @@ class Inbox:
     _handlers: dict[type[BusMessage], Callable[[Any], Any]] = attrs.field(factory=dict)
     _broadcasts: tuple[type[BusMessage], ...] = ()
     unhandled: int = attrs.field(default=0, init=False)
-    _marked: dict[type[BusMessage], list[tuple[str, Callable[[Any], Any]]]] = attrs.field(factory=dict, init=False)
+    _marked: dict[type[BusMessage], tuple[Step, ...]] = attrs.field(factory=dict, init=False)
     observers: Observers = attrs.field(default=NOBODY, init=False)
     routes: Routes = attrs.field(init=False)
     system: Lane[Showing] = attrs.field(init=False)
@@ -122,8 +124,8 @@ class Inbox:
 
     def would_show(self, message: BusMessage, hook: str) -> bool:
         """Whether :meth:`show` would queue anything for a message, and the hook of that name."""
-        wants = self.hooks.wants
-        return wants(hook) or wants("on_bus_message") or bool(self._handlers and self._methods_for(message))
+        wanted = self.hooks.wanted
+        return hook in wanted or "on_bus_message" in wanted or bool(self._methods_for(type(message)))
 
     def show(
         self,
@@ -145,33 +147,33 @@ class Inbox:
         Returns:
             Whether anything was queued.
         """
-        wants = self.hooks.wants
-        steps = self._methods_for(message) if self._handlers else []
+        wanted = self.hooks.wanted
+        steps = self._methods_for(type(message))
         for call in calls:
-            if wants(call[0]):
-                steps.append((call[0], None, call[1:]))
-        if wants("on_bus_message"):
-            steps.append(("on_bus_message", None, (message,)))
+            if call[0] in wanted:
+                steps = (*steps, (call[0], None, call[1:]))
+        if "on_bus_message" in wanted:
+            steps += _EVERYTHING
         if not steps:
             if seen is not None:
                 seen()
             return False
-        (lane or self.lane_of(message)).put(Showing(message, tuple(steps), seen, still))
+        (lane or self.lane_of(message)).put(Showing(message, steps, seen, still))
         return True
 
-    def _methods_for(self, message: BusMessage) -> list[Step]:
-        kind = type(message)
+    def _methods_for(self, kind: type[BusMessage]) -> tuple[Step, ...]:
         marked = self._marked.get(kind)
         if marked is None:
-            marked = [(f"handles:{cls.__name__}", method) for cls, method in self._handlers.items() if issubclass(kind, cls)]
-            self._marked[kind] = marked
-        return [(label, method, (message,)) for label, method in marked]
+            found = [(f"handles:{cls.__name__}", method, None) for cls, method in self._handlers.items() if issubclass(kind, cls)]
+            marked = self._marked[kind] = tuple(found)
+        return marked
 
     async def perform(self, lane: str, showing: Showing) -> None:
         """Run all that user code wants to see of one arrival, in the lane of that name."""
         if showing.still is not None and not showing.still():
             return
-        for label, method, arguments in showing.steps:
+        for label, method, given in showing.steps:
+            arguments = (showing.message,) if given is None else given
             if tell := self.observers.hook_started:
                 tell(self.name, lane, label, arguments[0] if arguments else None)
             error: BaseException | None = None
