@@ -57,7 +57,9 @@ class Hooks:
     def __attrs_post_init__(self) -> None:
         """See once which hooks are overridden: asking costs nothing afterwards."""
         cls = type(self._owner)
-        self.wanted = self._overridden = one_set(tuple([name for name, hook in declared(self._base) if getattr(cls, name) is not hook]))
+        self.wanted = self._overridden = one_set(
+            tuple([name for name, hook in declared(self._base) if getattr(cls, name) is not hook])
+        )
 
     def wants(self, name: str) -> bool:
         """Whether anything would run; ``False`` for a hook that the owner does not have."""

@@ -452,11 +452,10 @@ def events_before_the_loop_are_lost(put: Put) -> None:
 def piece_after_the_answer(put: Put) -> None:
     """A producer that has waited for credit does not ask whether its job is still open."""
 
-    async def send(self: JobResponder, make: Callable[..., Any], job_id: str, **fields: Any) -> None:
-        job = self._active(job_id)
+    async def send(self: JobResponder, make: Callable[..., Any], job: Job, **fields: Any) -> None:
         await self._bus().pace()
         await job.credit.take()
-        self._post(make(source=self.name, target=job.request.source, job_id=job_id, **fields))
+        self._post(make(source=self.name, target=job.request.source, job_id=job.request.job_id, **fields))
 
     put(JobResponder, "_send", send)
 

@@ -90,6 +90,7 @@ class JobGroup:
     held_in: Lane[Showing] | None = attrs.field(default=None, init=False)
     showing: int = attrs.field(default=0, init=False)
     when_decided: Callable[[], None] | None = attrs.field(default=None, init=False)
+    window: int = attrs.field(init=False)
     _members: dict[str, Asked] = attrs.field(init=False)
     _undecided: int = attrs.field(init=False)
     _unacknowledged: int = attrs.field(init=False)
@@ -100,6 +101,7 @@ class JobGroup:
         """Nobody has answered yet."""
         self._members = {name: Asked(name) for name in self.worker_names}
         self._undecided = self._unacknowledged = len(self._members)
+        self.window = max(1, WINDOW // len(self._members))  # how many events each may be ahead: they share one window
 
     # -- what its asker reads ----------------------------------------------------------------------------------------------
 
@@ -177,11 +179,6 @@ class JobGroup:
     def member(self, name: str) -> Asked:
         """The member of that name."""
         return self._members[name]
-
-    @property
-    def window(self) -> int:
-        """How many events each member may be ahead: they share one window."""
-        return max(1, WINDOW // len(self._members))
 
     def awaits(self, name: str) -> bool:
         """Whether the outcome of a member of that name is still open."""

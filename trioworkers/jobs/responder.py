@@ -480,7 +480,8 @@ class JobResponder:
             await self._bus().pace()
             self.update_nowait(job_id, update, urgent=True)
         else:
-            await self._send(BusJobUpdateMessage, job_id, update=check_dict(update, "a job's update"))
+            job = self._active(job_id)
+            await self._send(BusJobUpdateMessage, job, update=check_dict(update, "a job's update"))
 
     def update_nowait(self, job_id: str, update: dict[str, Any] | None, *, urgent: bool) -> None:
         """Send news now.
@@ -489,12 +490,12 @@ class JobResponder:
             NoSuchJobError: There is no such active job.
             trio.WouldBlock: The asker has to consume something first.
         """
+        job = self._active(job_id)
+        checked = check_dict(update, "a job's update")
         if urgent:
-            job = self._active(job_id)
-            checked = check_dict(update, "a job's update")
             self._post(BusJobUpdateUrgentMessage(source=self.name, target=job.request.source, job_id=job_id, update=checked))
         else:
-            self._send_nowait(BusJobUpdateMessage, job_id, update=check_dict(update, "a job's update"))
+            self._send_nowait(BusJobUpdateMessage, job, update=checked)
 
     def stream_start(self, job_id: str, data: dict[str, Any] | None) -> None:
         """Begin a stream; it costs no credit.
@@ -514,8 +515,7 @@ class JobResponder:
 
     async def stream_data(self, job_id: str, data: dict[str, Any] | None) -> None:
         """Send a piece of a stream, after waiting for credit."""
-        self._streaming(job_id)
-        await self._send(_chunk, job_id, data=check_dict(data, "a stream's data"))
+        await self._send(_chunk, self._streaming(job_id), data=check_dict(data, "a stream's data"))
 
     def stream_data_nowait(self, job_id: str, data: dict[str, Any] | None) -> None:
         """Send a piece of a stream now.
@@ -523,8 +523,7 @@ class JobResponder:
         Raises:
             trio.WouldBlock: The asker has to consume something first.
         """
-        self._streaming(job_id)
-        self._send_nowait(_chunk, job_id, data=check_dict(data, "a stream's data"))
+        self._send_nowait(_chunk, self._streaming(job_id), data=check_dict(data, "a stream's data"))
 
     def stream_end(self, job_id: str, data: dict[str, Any] | None) -> None:
         """End a stream and its job, COMPLETED."""
@@ -534,22 +533,23 @@ class JobResponder:
         self._bus().check(message)
         self._answer(job, message)
 
-    async def _send(self, make: Callable[..., BusJobAnswerMessage], job_id: str, **fields: dict[str, Any] | None) -> None:
-        job = self._active(job_id)
-        message = make(source=self.name, target=job.request.source, job_id=job_id, **fields)
-        self._bus().check(message)
-        await self._bus().pace()
+    async def _send(self, make: Callable[..., BusJobAnswerMessage], job: Job, **fields: dict[str, Any] | None) -> None:
+        bus = self._bus()
+        message = make(source=self.name, target=job.request.source, job_id=job.request.job_id, **fields)
+        bus.check(message)
+        await bus.pace()
         await job.credit.take()
-        self._active(job_id)
-        self._post(message)
+        if not self._is_active(job):
+            raise self._no_such_job(job.request.job_id)
+        bus.post(message)
 
-    def _send_nowait(self, make: Callable[..., BusJobAnswerMessage], job_id: str, **fields: dict[str, Any] | None) -> None:
-        job = self._active(job_id)
-        message = make(source=self.name, target=job.request.source, job_id=job_id, **fields)
-        self._bus().check(message)
+    def _send_nowait(self, make: Callable[..., BusJobAnswerMessage], job: Job, **fields: dict[str, Any] | None) -> None:
+        bus = self._bus()
+        message = make(source=self.name, target=job.request.source, job_id=job.request.job_id, **fields)
+        bus.check(message)
         if not job.credit.take_nowait():
             raise trio.WouldBlock
-        self._post(message)
+        bus.post(message)
 
     def _post(self, message: BusMessage) -> None:
         self._bus().post(message)
@@ -557,8 +557,11 @@ class JobResponder:
     def _active(self, job_id: str) -> Job:
         job = self.active.get(job_id)
         if job is None:
-            raise NoSuchJobError(f"worker {self.name!r} has no active job {job_id!r}: it was answered, cancelled, or never accepted")
+            raise self._no_such_job(job_id)
         return job
+
+    def _no_such_job(self, job_id: str) -> NoSuchJobError:
+        return NoSuchJobError(f"worker {self.name!r} has no active job {job_id!r}: it was answered, cancelled, or never accepted")
 
     def _streaming(self, job_id: str) -> Job:
         job = self._active(job_id)
