@@ -235,13 +235,17 @@ class WorkerCore:
 
     def _retire(self) -> None:
         """Accept nothing more, give up what is out; whatever runs has been cancelled, or is done."""
+        if not self.inbox.is_closed:
+            self._close()
+        self.family.shut()
+
+    def _close(self) -> None:
         reason = f"worker {self.name!r} has stopped: {self.lifecycle.reason or 'no reason given'}"
         self.responder.close(reason)
         self.requester.close(reason)
         self.inbox.close()
         self.activation.lane.close()
         self.failures.close()
-        self.family.shut()
 
     def adopt(self, families: Sequence[Family], *, watch: bool) -> None:
         """Take children in, and watch them."""

@@ -389,17 +389,17 @@ class Family:
 
     async def _leave(self, found: list[BaseException]) -> None:
         lifecycle = self.lifecycle
-        stray = next((error for error in found if isinstance(error, trio.Cancelled)), None)
-        errors = [error for error in found if not isinstance(error, trio.Cancelled)]
+        errors = [error for error in found if type(error) is not trio.Cancelled]  # which is final, and slow to ask by isinstance()
+        stray = len(errors) < len(found)
         for error in errors:
             if not any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
                 error.add_note(f"{_NOTE}{self.path()}")
         if errors:
             lifecycle.fail(errors, describe(errors[0]))
-        elif stray is not None or lifecycle.state is not WorkerState.ENDING:
-            lifecycle.cancel("cancelled from outside" if stray is not None else "its run() returned")
+        elif stray or lifecycle.state is not WorkerState.ENDING:
+            lifecycle.cancel("cancelled from outside" if stray else "its run() returned")
         try:
-            if stray is not None:
+            if stray:
                 await trio.lowlevel.checkpoint_if_cancelled()  # raises if something around this worker has caused it
                 lifecycle.blame(self._stray())
         finally:
@@ -464,7 +464,10 @@ class Family:
         above = None if self.parent is None else self.parent.lifecycle.ending
         if self.nursery is not None and ending is above and self.lifecycle.state is WorkerState.ENDING and not self._finishing:
             self._finishing = True
-            self.nursery.start_soon(self._finish, name=f"end:{self.name}")
+            if self.children or self.inbox.load.count:
+                self.nursery.start_soon(self._finish, name=f"end:{self.name}")
+            else:  # as most workers have it: nothing to wait for
+                self._duties.close()
 
     async def _finish(self) -> None:
         for child in list(self.children.values())[::-1]:
