@@ -70,6 +70,7 @@ class Lane(Generic[T]):
     task: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
     _outer: int = attrs.field(default=0, init=False)
     _draining: bool = attrs.field(default=False, init=False)
+    _resting: bool = attrs.field(default=False, init=False)
     _home: tuple[trio.Nursery, Context] | None = attrs.field(default=None, init=False)
     _parked: trio.lowlevel.ParkingLot | None = attrs.field(default=None, init=False)
     _queued: deque[T] | None = attrs.field(default=None, init=False)
@@ -105,6 +106,7 @@ class Lane(Generic[T]):
             self._drop(self._items.popleft())
         self._load.done(lost)
         self._move()
+        self._rouse()
 
     def _drop(self, item: T) -> None:
         self.dropped += 1
@@ -113,13 +115,12 @@ class Lane(Generic[T]):
     async def serve(self) -> None:
         """Run what comes, until closed."""
         self._begin()
-        self._draining = True
         while not self.closed:
             if self.waiting:
                 await trio.lowlevel.checkpoint()
             else:
-                self._draining = False
-                await self.moved()
+                self._resting = True
+                await trio.lowlevel.wait_task_rescheduled(self._stop_resting)
             await self._run_waiting(BATCH)
 
     async def moved(self) -> None:
@@ -146,14 +147,21 @@ class Lane(Generic[T]):
         return self._queued
 
     def _wake(self) -> None:
-        if self.waiting and not self._draining:
-            if self._home is not None:
-                self._draining = True
-                nursery, context = self._home
-                context.run(partial(nursery.start_soon, self._drain, name=self.name))
-            elif self.task is not None:  # served, and parked: nobody else waits for a lane to move in which nothing waits
-                self._draining = True
-                self._move()
+        if self._home is None:
+            self._rouse()
+        elif self.waiting and not self._draining:
+            self._draining = True
+            nursery, context = self._home
+            context.run(partial(nursery.start_soon, self._drain, name=self.name))
+
+    def _rouse(self) -> None:
+        if self._resting and self.task is not None:
+            self._resting = False
+            trio.lowlevel.reschedule(self.task)
+
+    def _stop_resting(self, _: object) -> trio.lowlevel.Abort:
+        self._resting = False
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _move(self) -> None:
         if self._parked:  # to unpark nobody costs as much as to run a hook
