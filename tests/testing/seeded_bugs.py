@@ -859,7 +859,7 @@ def activated_before_ready(put: Put) -> None:
     async def household(self: Family, params: Any, body: Any, *args: Any) -> None:
         async def dwell(nursery: trio.Nursery) -> None:
             if not self.is_runner:
-                core: WorkerCore = self._duties.close.__self__  # type: ignore[attr-defined]
+                core: Any = self._duties
                 core.activation.open(nursery)
             await body(nursery, *args)
 
