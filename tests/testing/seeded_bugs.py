@@ -159,9 +159,9 @@ def lost_wakeup(put: Put) -> None:
 
     async def drain(self: Lane[Any]) -> None:
         await right(self)
-        self._draining = True
+        self._idle = False
         await trio.lowlevel.checkpoint()
-        self._draining = False
+        self._idle = True
 
     put(Lane, "_drain", drain)
 
@@ -175,7 +175,7 @@ def one_batch_and_no_more(put: Put) -> None:
         try:
             await self._run_waiting(BATCH)
         finally:
-            self._draining = False
+            self._idle = True
 
     put(Lane, "_drain", drain)
 
@@ -873,7 +873,7 @@ def activated_before_ready(put: Put) -> None:
     async def household(self: Family, params: Any, body: Any, *args: Any) -> None:
         async def dwell(nursery: trio.Nursery) -> None:
             if not self.is_runner:
-                core: WorkerCore = self._duties.close.__self__  # type: ignore[attr-defined]
+                core: Any = self._duties
                 core.activation.open(nursery)
             await body(nursery, *args)
 

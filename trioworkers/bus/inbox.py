@@ -214,6 +214,11 @@ class Inbox:
         self.data.close()
         self.system.close()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more is shown."""
+        return self.system.closed
+
     async def room(self, capacity: float) -> None:
         """Wait until fewer than ``capacity`` data messages wait, or the lane is closed."""
         while self.data.waiting >= capacity and not self.data.closed:

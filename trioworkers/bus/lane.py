@@ -69,7 +69,7 @@ class Lane(Generic[T]):
     closed: bool = attrs.field(default=False, init=False)
     task: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
     _outer: int = attrs.field(default=0, init=False)
-    _draining: bool = attrs.field(default=False, init=False)
+    _idle: bool = attrs.field(default=True, init=False)
     _home: tuple[trio.Nursery, Context] | None = attrs.field(default=None, init=False)
     _parked: trio.lowlevel.ParkingLot | None = attrs.field(default=None, init=False)
     _queued: deque[T] | None = attrs.field(default=None, init=False)
@@ -88,7 +88,7 @@ class Lane(Generic[T]):
         self._load.add()
         self.waiting += 1
         self.peak = max(self.peak, self.waiting)
-        if not self._draining:
+        if self._idle:
             self._wake()
 
     def open(self, nursery: trio.Nursery) -> None:
@@ -106,6 +106,7 @@ class Lane(Generic[T]):
             self._drop(self._items.popleft())
         self._load.done(lost)
         self._move()
+        self._rouse()
 
     def _drop(self, item: T) -> None:
         self.dropped += 1
@@ -114,13 +115,13 @@ class Lane(Generic[T]):
     async def serve(self) -> None:
         """Run what comes, until closed."""
         self._begin()
-        self._draining = True
+        self._idle = False
         while not self.closed:
             if self.waiting:
                 await trio.lowlevel.checkpoint()
             else:
-                self._draining = False
-                await self.moved()
+                self._idle = True
+                await trio.lowlevel.wait_task_rescheduled(self._stop_resting)
             await self._run_waiting(BATCH)
 
     async def moved(self) -> None:
@@ -147,14 +148,22 @@ class Lane(Generic[T]):
         return self._queued
 
     def _wake(self) -> None:
-        if self.waiting:
-            if self._home is not None:
-                self._draining = True
-                nursery, context = self._home
-                context.run(partial(nursery.start_soon, self._drain, name=self.name))
-            elif self.task is not None:  # served, and parked: nobody else waits for a lane to move in which nothing waits
-                self._draining = True
-                self._move()
+        """Have somebody take up what waits: the task that serves and rests, or a new one."""
+        if self._home is None:
+            self._rouse()
+        elif self.waiting and self._idle:
+            self._idle = False
+            nursery, context = self._home
+            context.run(partial(nursery.start_soon, self._drain, name=self.name))
+
+    def _rouse(self) -> None:
+        if self._idle and self._home is None and self.task is not None:
+            self._idle = False
+            trio.lowlevel.reschedule(self.task)
+
+    def _stop_resting(self, _: object) -> trio.lowlevel.Abort:
+        self._idle = False
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _move(self) -> None:
         if self._parked:  # to unpark nobody costs as much as to run a hook
@@ -172,7 +181,7 @@ class Lane(Generic[T]):
                 if self.waiting:
                     await trio.lowlevel.checkpoint()
         finally:
-            self._draining = False
+            self._idle = True
 
     async def _run_waiting(self, limit: int) -> None:
         for _ in range(limit):

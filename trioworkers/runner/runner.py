@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import ExitStack
 from typing import Any, ClassVar, TypeVar, final
 
@@ -25,7 +25,7 @@ from ..registry import WorkerRegistry
 from ..types import WorkerErrorData
 from ..worker import BaseWorker, WorkerParams, WorkerStatistics
 from ..worker.base import family_of
-from ..worker.family import Duties, Family, Place
+from ..worker.family import Family, Place
 from ..worker.lifecycle import Lifecycle
 from ..worker.params import SHUTDOWN_TIMEOUT
 from .signals import watch_signals
@@ -63,6 +63,23 @@ class RunnerHooks:
 def _may_wait(names: tuple[str, ...]) -> None:
     """A runner's code may wait for any worker: no worker's readiness waits for it."""
     del names
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class _Duties:
+    """What the family of a runner needs of it."""
+
+    child_failed: Callable[[WorkerErrorData], Awaitable[None]]
+    close: Callable[[], None]
+    farewell: Callable[[], Awaitable[None]]
+    forsake: Callable[[], None]
+    childless: Callable[[], None]
+
+    def attached(self) -> None:
+        """A runner has its place when it is made."""
+
+    def child_gone(self, name: str) -> None:
+        """A runner watches nobody."""
 
 
 @final
@@ -120,14 +137,14 @@ class WorkerRunner:
         self._requester = JobRequester(self._name, self._inbox, load, lambda: self._bus, lambda: self._registry, _may_wait)
         self._inbox.routes.claim(self, self._effects)
         self._inbox.routes.claim(self._requester, self._requester.effects)
-        duties = Duties(
+        duties = _Duties(
             child_failed=self._child_failed,
             close=self._close,
             farewell=self._requester.farewell,
             forsake=self._requester.forsake,
             childless=self._childless,
         )
-        self._family = Family(self, self._lifecycle, self._inbox, duties, is_runner=True)
+        self._family = Family(self, self._lifecycle, self._inbox, duties, None)
         self._attach(observers)
 
     def __repr__(self) -> str:

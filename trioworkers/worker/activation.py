@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import trio
 
+from .._hooks import Hooks
 from .._transitions import ACTIVATION, ActivationState, advance, allows
 from ..bus.inbox import Call, Showing, one
 from ..bus.lane import Lane
@@ -24,13 +25,13 @@ class Activation:
 
     Args:
         lane: Runs the hooks.
-        wants: Whether a hook would do anything.
+        hooks: The worker's hooks.
         changed: Called whenever the wish has changed.
         state: The first wish.
     """
 
     lane: Lane[Showing]
-    _wants: Callable[[str], bool]
+    _hooks: Hooks
     _changed: Callable[[], None]
     state: ActivationState
     args: dict[str, Any] | None = attrs.field(default=None, init=False)
@@ -68,5 +69,5 @@ class Activation:
             self._show(call)
 
     def _show(self, call: Call) -> None:
-        if self._wants(call[0]):
+        if self._hooks.wants(call[0]):
             self.lane.put(one(call))

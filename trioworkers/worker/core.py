@@ -35,7 +35,7 @@ from ..messages import (
 from ..registry import WorkerRegistry
 from ..types import WorkerErrorData, WorkerRegistryEntry
 from .activation import Activation
-from .family import Duties, Family, Place
+from .family import Family, Place
 from .lifecycle import Lifecycle
 from .params import WorkerParams
 from .watches import Watches
@@ -97,24 +97,11 @@ class WorkerCore:
         self.lifecycle: Lifecycle = Lifecycle(name)
         self.inbox: Inbox = Inbox(name, hooks, load, self._forgives, messages)
         self.requester: JobRequester = JobRequester(name, self.inbox, load, bus, registry, self._may_wait_for)
-        self.family: Family = Family(
-            member,
-            self.lifecycle,
-            self.inbox,
-            Duties(
-                run=member.run,
-                child_failed=self._child_failed,
-                close=self._retire,
-                farewell=self.requester.farewell,
-                forsake=self.requester.forsake,
-                attached=self._tell_active,
-                child_gone=self._child_gone,
-            ),
-        )
+        self.family: Family = Family(member, self.lifecycle, self.inbox, self, member.run)
         self.responder: JobResponder = JobResponder(name, self.inbox, load, bus, handlers_of(member, marks.jobs), self._refuses)
         self.activation: Activation = Activation(
             Lane("activation", name, self.inbox.perform, load),
-            hooks.wants,
+            hooks,
             self._activation_changed,
             ActivationState.ACTIVE if active else ActivationState.INACTIVE,
         )
@@ -234,15 +221,19 @@ class WorkerCore:
         else:
             self.post(BusCancelWorkerMessage(source=self.name, target=self.name, reason=reason))
 
-    def _retire(self) -> None:
+    def close(self) -> None:
         """Accept nothing more, give up what is out; whatever runs has been cancelled, or is done."""
+        if not self.inbox.is_closed:
+            self._close_parts()
+        self.family.shut()
+
+    def _close_parts(self) -> None:
         reason = f"worker {self.name!r} has stopped: {self.lifecycle.reason or 'no reason given'}"
         self.responder.close(reason)
         self.requester.close(reason)
         self.inbox.close()
         self.activation.lane.close()
         self.failures.close()
-        self.family.shut()
 
     def adopt(self, families: Sequence[Family], *, watch: bool) -> None:
         """Take children in, and watch them."""
@@ -257,6 +248,31 @@ class WorkerCore:
             self.bus().listen(self.inbox)
         if self.lifecycle.state is WorkerState.READY:
             self._watch_roots()
+
+    # -- what the family needs ---------------------------------------------------------------------------------------------
+
+    async def child_failed(self, data: WorkerErrorData) -> None:
+        """Run the hook for a child that died."""
+        await self.inbox.shown(("on_worker_failed", data), lane=self.failures)
+
+    def farewell(self) -> Awaitable[None]:
+        """Wait, whatever is cancelled, until all that was asked for from here is over."""
+        return self.requester.farewell()
+
+    def forsake(self) -> None:
+        """Do not wait for that."""
+        self.requester.forsake()
+
+    def attached(self) -> None:
+        """It has its place: from here on there may be observers to tell."""
+        self._tell_active()
+
+    def child_gone(self, name: str) -> None:
+        """A child's name may be somebody else's soon."""
+        self.watches.forget_child(name)
+
+    def childless(self) -> None:
+        """A worker lives on without children."""
 
     # -- what others want to know ------------------------------------------------------------------------------------------
 
@@ -306,7 +322,7 @@ class WorkerCore:
 
     def _on_cancel(self, message: BusCancelWorkerMessage) -> None:
         self.family.cancel(message.reason)
-        self._retire()
+        self.close()
 
     def _on_error(self, message: BusWorkerLocalErrorMessage) -> None:
         self.inbox.show(message)
@@ -335,9 +351,3 @@ class WorkerCore:
     def _forgives(self, error: BaseException) -> bool:
         """A job that a hook has asked for was given up because its worker leaves: that is no failure."""
         return isinstance(error, (JobError, JobGroupError)) and self.lifecycle.is_leaving
-
-    def _child_gone(self, name: str) -> None:
-        self.watches.forget_child(name)
-
-    async def _child_failed(self, data: WorkerErrorData) -> None:
-        await self.inbox.shown(("on_worker_failed", data), lane=self.failures)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import TypeVarTuple
+from typing import Protocol, TypeVarTuple
 
 import attrs
 import trio
@@ -85,29 +85,36 @@ class Place:
     pool: Pool = attrs.field(factory=Pool)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Duties:
-    """What a family needs to have done by the worker (or runner) whose it is.
+class Duties(Protocol):
+    """What a family needs to have done by the worker (or runner) whose it is."""
 
-    Args:
-        child_failed: Run the hook for a child that died.
-        close: Accept nothing more, answer what waits: when all is drained, and in any case at the very end. Idempotent.
-        farewell: Wait, whatever is cancelled, until all that was asked for from here is over.
-        forsake: Do not wait for that: there was no life that it could have been a part of.
-        run: Live: return when it is all over. A runner has none, it is nobody's child.
-        attached: Called when it has its place.
-        child_gone: Called with the name of each child that is gone.
-        childless: Called when the last child is gone.
-    """
+    def child_failed(self, data: WorkerErrorData, /) -> Awaitable[None]:
+        """Run the hook for a child that died."""
+        ...
 
-    child_failed: Callable[[WorkerErrorData], Awaitable[None]]
-    close: Callable[[], None]
-    farewell: Callable[[], Awaitable[None]]
-    forsake: Callable[[], None]
-    run: Callable[[WorkerParams], Awaitable[None]] | None = None
-    attached: Callable[[], None] = lambda: None
-    child_gone: Callable[[str], None] = lambda name: None  # noqa: ARG005 - by default, nothing
-    childless: Callable[[], None] = lambda: None
+    def close(self) -> None:
+        """Accept nothing more, answer what waits: when all is drained, and in any case at the very end. Idempotent."""
+        ...
+
+    def farewell(self) -> Awaitable[None]:
+        """Wait, whatever is cancelled, until all that was asked for from here is over."""
+        ...
+
+    def forsake(self) -> None:
+        """Do not wait for that: there was no life that it could have been a part of."""
+        ...
+
+    def attached(self) -> None:
+        """It has its place."""
+        ...
+
+    def child_gone(self, name: str, /) -> None:
+        """The child of that name is gone."""
+        ...
+
+    def childless(self) -> None:
+        """The last child is gone."""
+        ...
 
 
 @attrs.define(eq=False, repr=False)
@@ -119,14 +126,14 @@ class Family:
         lifecycle: Its state.
         inbox: Its address on the bus.
         duties: What it does itself.
-        is_runner: Whether its children are roots, workers without a parent.
+        run: Its ``run``; a runner has none here, for it is nobody's child, and its children are roots, without a parent.
     """
 
     member: object
     lifecycle: Lifecycle
     inbox: Inbox
     _duties: Duties
-    is_runner: bool = False
+    _run: Callable[[WorkerParams], Awaitable[None]] | None
     place: Place | None = attrs.field(default=None, init=False)
     parent: Family | None = attrs.field(default=None, init=False)
     children: dict[str, Family] = attrs.field(factory=dict, init=False)
@@ -138,6 +145,11 @@ class Family:
     def name(self) -> str:
         """Whose place it is."""
         return self.lifecycle.name
+
+    @property
+    def is_runner(self) -> bool:
+        """Whether it is at the top."""
+        return self._run is None
 
     @property
     def _bus(self) -> WorkerBus:
@@ -322,7 +334,7 @@ class Family:
 
     async def _seat(self, child: Family, launch: Launch) -> None:
         """Hold a child's life: the task that owns it, in this worker's nursery."""
-        run = child._duties.run
+        run = child._run
         assert run is not None  # noqa: S101 - only workers are adopted
         try:
             await child.live(run, self.params)
@@ -391,17 +403,17 @@ class Family:
 
     async def _leave(self, found: list[BaseException]) -> None:
         lifecycle = self.lifecycle
-        stray = next((error for error in found if isinstance(error, trio.Cancelled)), None)
-        errors = [error for error in found if not isinstance(error, trio.Cancelled)]
+        errors = [error for error in found if type(error) is not trio.Cancelled]  # which is final, and slow to ask by isinstance()
+        stray = len(errors) < len(found)
         for error in errors:
             if not any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
                 error.add_note(f"{_NOTE}{self.path()}")
         if errors:
             lifecycle.fail(errors, describe(errors[0]))
-        elif stray is not None or lifecycle.state is not WorkerState.ENDING:
-            lifecycle.cancel("cancelled from outside" if stray is not None else "its run() returned")
+        elif stray or lifecycle.state is not WorkerState.ENDING:
+            lifecycle.cancel("cancelled from outside" if stray else "its run() returned")
         try:
-            if stray is not None:
+            if stray:
                 await trio.lowlevel.checkpoint_if_cancelled()  # raises if something around this worker has caused it
                 lifecycle.blame(self._stray())
         finally:
@@ -466,7 +478,10 @@ class Family:
         above = None if self.parent is None else self.parent.lifecycle.ending
         if self.nursery is not None and ending is above and self.lifecycle.state is WorkerState.ENDING and not self._finishing:
             self._finishing = True
-            self.nursery.start_soon(self._finish, name=f"end:{self.name}")
+            if self.children or self.inbox.load.count:
+                self.nursery.start_soon(self._finish, name=f"end:{self.name}")
+            else:  # as most workers have it: nothing to wait for
+                self._duties.close()
 
     async def _finish(self) -> None:
         for child in list(self.children.values())[::-1]:
