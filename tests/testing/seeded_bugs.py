@@ -566,7 +566,7 @@ def failure_completes(put: Put) -> None:
     async def judge(self: JobResponder, job: Job, error: BaseException) -> BusJobAnswerMessage:
         answer = await right(self, job, error)
         failed = isinstance(answer, BusJobResponseMessage) and answer.status is JobStatus.ERROR
-        return self._response(job) if failed else answer
+        return self._response(job, None) if failed else answer
 
     put(JobResponder, "_judge", judge)
 

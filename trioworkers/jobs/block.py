@@ -43,6 +43,7 @@ def _note_left_behind(error: BaseException, names: list[str]) -> None:
 class _Block(Generic[E]):
     """What both kinds of block share."""
 
+    __slots__ = ("_events", "_grace", "_group", "_request", "_requester", "_scope")
     _scope: trio.CancelScope
 
     def __init__(self, requester: JobRequester, request: Request, cancel_grace: float | None) -> None:
@@ -178,6 +179,8 @@ class JobContext(_Block[JobEvent]):
     Reference: JobContext.
     """
 
+    __slots__ = ()
+
     @staticmethod
     def _shape(source: str, kind: str, data: dict[str, Any] | None) -> JobEvent:
         del source
@@ -218,6 +221,8 @@ class JobGroupContext(_Block[JobGroupEvent]):
 
     Reference: JobGroupContext.
     """
+
+    __slots__ = ()
 
     @staticmethod
     def _shape(source: str, kind: str, data: dict[str, Any] | None) -> JobGroupEvent:

@@ -314,24 +314,18 @@ class JobResponder:
             await job.turn.wait()
             await trio.lowlevel.checkpoint_if_cancelled()  # the turn and a cancel may come in one instant
         if not allows(JOB, job.state, "run"):
-            return self._response(job)  # somebody else has answered it already; this is not used
+            return self._response(job, None)  # somebody else has answered it already; this is not used
         CHAIN.set((*job.request.chain, self._link(job)))
         job.step("run")
-        if job.handler.streaming:
-            await self._stream(job)
-            return self._response(job)
-        return self._response(job, await self._call(job))
-
-    async def _call(self, job: Job) -> dict[str, Any] | None:
-        result = await job.handler.call(job.request)
+        result = await (self._stream(job) if job.handler.streaming else job.handler.call(job.request))
         if result is None or isinstance(result, dict):
-            return result
+            return self._response(job, result)
         if not isinstance(result, _Deferred):
             raise TypeError(f"the handler returned {result!r}: a job is answered by a dict, None or DEFERRED")
         if job.state is not JobState.ANSWERED:
             job.answered = trio.Event()
             await job.answered.wait()
-        return None
+        return self._response(job, None)
 
     async def _stream(self, job: Job) -> None:
         """Send what the generator yields; what goes wrong in sending is thrown into it, where it can be handled."""
@@ -384,7 +378,7 @@ class JobResponder:
     def _stopped(self, job: Job) -> BusJobAnswerMessage:
         return self._failure(job, JobStatus.CANCELLED, f"worker {self.name!r} stopped")
 
-    def _response(self, job: Job, response: dict[str, Any] | None = None) -> BusJobAnswerMessage:
+    def _response(self, job: Job, response: dict[str, Any] | None) -> BusJobAnswerMessage:
         """The answer of a handler that has done what it was asked for."""
         source, target, job_id = self.name, job.request.source, job.request.job_id
         if job.state is JobState.STREAMING:
