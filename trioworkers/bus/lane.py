@@ -71,7 +71,8 @@ class Lane(Generic[T]):
     _outer: int = attrs.field(default=0, init=False)
     _draining: bool = attrs.field(default=False, init=False)
     _resting: bool = attrs.field(default=False, init=False)
-    _home: tuple[trio.Nursery, Context] | None = attrs.field(default=None, init=False)
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+    _context: Context | None = attrs.field(default=None, init=False)
     _parked: trio.lowlevel.ParkingLot | None = attrs.field(default=None, init=False)
     _queued: deque[T] | None = attrs.field(default=None, init=False)
 
@@ -93,7 +94,7 @@ class Lane(Generic[T]):
 
     def open(self, nursery: trio.Nursery) -> None:
         """Run what waits, and what comes, in tasks of ``nursery`` started on demand."""
-        self._home = (nursery, copy_context())
+        self._nursery, self._context = nursery, copy_context()
         self._wake()
 
     def close(self) -> None:
@@ -119,8 +120,7 @@ class Lane(Generic[T]):
             if self.waiting:
                 await trio.lowlevel.checkpoint()
             else:
-                self._resting = True
-                await trio.lowlevel.wait_task_rescheduled(self._stop_resting)
+                await self._rest()
             await self._run_waiting(BATCH)
 
     async def moved(self) -> None:
@@ -147,13 +147,18 @@ class Lane(Generic[T]):
         return self._queued
 
     def _wake(self) -> None:
-        if self._home is None:
+        if self._nursery is None or self._context is None:
             self._rouse()
         elif self.waiting and not self._draining:
             self._draining = True
-            nursery, context = self._home
-            context.run(partial(nursery.start_soon, self._drain, name=self.name))
+            self._context.run(partial(self._nursery.start_soon, self._drain, name=self.name))
 
+    @trio.lowlevel.enable_ki_protection
+    async def _rest(self) -> None:
+        self._resting = True
+        await trio.lowlevel.wait_task_rescheduled(self._stop_resting)
+
+    @trio.lowlevel.enable_ki_protection
     def _rouse(self) -> None:
         if self._resting and self.task is not None:
             self._resting = False
