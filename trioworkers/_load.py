@@ -21,7 +21,7 @@ class Load:
 
     count: int = 0
     _whole: Load | None = attrs.field(default=None, init=False)
-    _when_idle: list[Callable[[], None]] = attrs.field(factory=list, init=False)
+    _when_idle: tuple[Callable[[], None], ...] = attrs.field(default=(), init=False)
 
     def add(self, amount: int = 1) -> None:
         """Something (more) is to be done."""
@@ -35,7 +35,7 @@ class Load:
         if self._whole is not None:
             self._whole.done(amount)
         if not self.count:
-            waiting, self._when_idle = self._when_idle, []
+            waiting, self._when_idle = self._when_idle, ()
             for call in waiting:
                 call()
 
@@ -51,4 +51,4 @@ class Load:
 
     def when_idle(self, call: Callable[[], None]) -> None:
         """Call once, the next time nothing is left."""
-        self._when_idle.append(call)
+        self._when_idle += (call,)

@@ -70,7 +70,8 @@ class Lane(Generic[T]):
     task: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
     _outer: int = attrs.field(default=0, init=False)
     _idle: bool = attrs.field(default=True, init=False)
-    _home: tuple[trio.Nursery, Context] | None = attrs.field(default=None, init=False)
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+    _context: Context | None = attrs.field(default=None, init=False)
     _parked: trio.lowlevel.ParkingLot | None = attrs.field(default=None, init=False)
     _queued: deque[T] | None = attrs.field(default=None, init=False)
 
@@ -93,7 +94,7 @@ class Lane(Generic[T]):
 
     def open(self, nursery: trio.Nursery) -> None:
         """Run what waits, and what comes, in tasks of ``nursery`` started on demand."""
-        self._home = (nursery, copy_context())
+        self._nursery, self._context = nursery, copy_context()
         self._wake()
 
     def close(self) -> None:
@@ -120,8 +121,7 @@ class Lane(Generic[T]):
             if self.waiting:
                 await trio.lowlevel.checkpoint()
             else:
-                self._idle = True
-                await trio.lowlevel.wait_task_rescheduled(self._stop_resting)
+                await self._rest()
             await self._run_waiting(BATCH)
 
     async def moved(self) -> None:
@@ -149,15 +149,20 @@ class Lane(Generic[T]):
 
     def _wake(self) -> None:
         """Have somebody take up what waits: the task that serves and rests, or a new one."""
-        if self._home is None:
+        if self._nursery is None or self._context is None:
             self._rouse()
         elif self.waiting and self._idle:
             self._idle = False
-            nursery, context = self._home
-            context.run(partial(nursery.start_soon, self._drain, name=self.name))
+            self._context.run(partial(self._nursery.start_soon, self._drain, name=self.name))
 
+    @trio.lowlevel.enable_ki_protection
+    async def _rest(self) -> None:
+        self._idle = True
+        await trio.lowlevel.wait_task_rescheduled(self._stop_resting)
+
+    @trio.lowlevel.enable_ki_protection
     def _rouse(self) -> None:
-        if self._idle and self._home is None and self.task is not None:
+        if self._idle and self._nursery is None and self.task is not None:
             self._idle = False
             trio.lowlevel.reschedule(self.task)
 

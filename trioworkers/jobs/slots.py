@@ -94,6 +94,7 @@ class Slots(Generic[J]):
         """One that waits, the latest to come, or a new one: :meth:`begin` is to follow at once."""
         return next(reversed(self._waiting), None) or Slot()
 
+    @trio.lowlevel.enable_ki_protection
     def begin(self, slot: Slot[J], job: J, name: str) -> None:
         """Let it do a job, in a task of that name, with the context variables of the caller."""
         slot.job = job
@@ -105,6 +106,7 @@ class Slots(Generic[J]):
             task.context = copy_context()
             self._wake(slot)
 
+    @trio.lowlevel.enable_ki_protection
     async def another(self, slot: Slot[J]) -> None:
         """Wait until ``slot.job`` is another job; it is none if no more will come, or this is cancelled."""
         if self._closed:
@@ -116,6 +118,7 @@ class Slots(Generic[J]):
         self._pool.add(slot, partial(self._wake, slot))
         await trio.lowlevel.wait_task_rescheduled(partial(self._cancelled, slot))
 
+    @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """No more jobs will come: those that wait are dismissed, those that run will be."""
         self._closed = True
