@@ -357,11 +357,13 @@ class JobRequester:
             group.events.put(message.source, kind, data, receipt)
         else:
             receipt.seen()
-        if self._lane_now(group, message) is group.held_in:  # the hook waits behind the one that reads: it cannot hold the reader up
+        if not self._inbox.would_show(message, hook):
             receipt.seen()
-            self._show(group, message, (hook, message))
+        elif self._lane_now(group, message) is group.held_in:  # it waits behind the hook that reads: it cannot hold the reader up
+            receipt.seen()
+            self._queue(group, message, (hook, message), _nothing)
         else:
-            self._show(group, message, (hook, message), seen=receipt.seen)
+            self._queue(group, message, (hook, message), receipt.seen)
 
     def _receipt(self, group: JobGroup, message: BusJobAnswerMessage, lookers: int, *, credited: bool) -> Receipt:
         if tell := self._inbox.observers.job_event:
@@ -465,11 +467,12 @@ class JobRequester:
             self.cancel(group, f"the request could not be sent: {describe(error)}")
             raise
 
-    def _show(self, group: JobGroup, message: BusJobAnswerMessage, call: Call, *, seen: Callable[[], None] = _nothing) -> None:
+    def _show(self, group: JobGroup, message: BusJobAnswerMessage, call: Call) -> None:
         if self._inbox.would_show(message, call[0]):
-            self._inbox.show(message, call, lane=self._lane(group, message), seen=partial(self._shown, group, seen))
-        else:
-            seen()
+            self._queue(group, message, call, _nothing)
+
+    def _queue(self, group: JobGroup, message: BusJobAnswerMessage, call: Call, seen: Callable[[], None]) -> None:
+        self._inbox.show(message, call, lane=self._lane(group, message), seen=partial(self._shown, group, seen))
 
     def _show_end(self, group: JobGroup, message: BusJobAnswerMessage, call: Call) -> None:
         self._inbox.call(call, lane=self._lane(group, message), seen=partial(self._shown, group, _nothing))

@@ -344,7 +344,7 @@ class JobResponder:
                         raise
                     break  # somebody else has answered, and the generator does not mind: it is closed
                 try:
-                    await self.stream_data(job_id, chunk)
+                    await self._send(_chunk, self._streaming(job_id), data=check_dict(chunk, "a stream's data"))
                     resume = generator.__anext__
                 except BaseException as error:  # noqa: BLE001, ASYNC103 - the generator decides: unhandled, it comes straight back out of athrow
                     answered = error if isinstance(error, NoSuchJobError) else None
@@ -532,7 +532,8 @@ class JobResponder:
         message = make(source=self.name, target=job.request.source, job_id=job.request.job_id, **fields)
         bus.check(message)
         await bus.pace()
-        await job.credit.take()
+        if not job.credit.take_nowait():
+            await job.credit.take()
         if not self._is_active(job):
             raise self._no_such_job(job.request.job_id)
         bus.post(message)
