@@ -200,8 +200,7 @@ class JobResponder:
 
     def close(self, reason: str) -> None:
         """Accept nothing more; what was held is answered. Running jobs are the nursery's affair."""
-        if self._closed is None:
-            self._closed = reason
+        self._closed = reason
         held, self._held = self._held, {}
         for request, _ in held.values():
             self._refuse(request, JobStatus.CANCELLED, reason)
