@@ -474,7 +474,6 @@ def orphan_job(put: Put) -> None:
             trio.lowlevel.spawn_system_task(run, job, name=name)
 
     def begin(self: JobResponder, request: Any, handler: Any) -> None:
-        assert self._slots is not None
         own, self._slots._nursery = self._slots._nursery, _Nursery()  # type: ignore[assignment]
         right(self, request, handler)
         self._slots._nursery = own

@@ -179,7 +179,9 @@ class JobResponder:
     active: dict[str, Job] = attrs.field(factory=dict, init=False)
     running: dict[str, Job] = attrs.field(factory=dict, init=False)
     _fallback: Handler = attrs.field(init=False)
-    _slots: Slots[Job] | None = attrs.field(default=None, init=False)
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
+    _pool: Pool | None = attrs.field(default=None, init=False)
+    _made: Slots[Job] | None = attrs.field(default=None, init=False)
     _held: dict[str, tuple[BusJobRequestMessage, Context]] = attrs.field(factory=dict, init=False)
     _closed: str | None = attrs.field(default=None, init=False)
     _ended: dict[JobStatus, int] = attrs.field(factory=dict, init=False)
@@ -193,7 +195,7 @@ class JobResponder:
 
     def open(self, nursery: trio.Nursery, pool: Pool) -> None:
         """Accept jobs from now on, in tasks of ``nursery``, those held first."""
-        self._slots = Slots(f"idle:{self.name}", nursery, pool, self._work)
+        self._nursery, self._pool = nursery, pool
         held, self._held = self._held, {}
         for request, context in held.values():
             context.run(self._accept, request)
@@ -204,8 +206,8 @@ class JobResponder:
         held, self._held = self._held, {}
         for request, _ in held.values():
             self._refuse(request, JobStatus.CANCELLED, reason)
-        if self._slots is not None:
-            self._slots.close()
+        if self._made is not None:
+            self._made.close()
 
     def statistics(self) -> ResponderStatistics:
         """A snapshot."""
@@ -220,7 +222,7 @@ class JobResponder:
             self._drop(request)
             if known.source != request.source:
                 self._refuse(request, JobStatus.ERROR, f"worker {self.name!r} has a job {request.job_id!r} of somebody else")
-        elif self._closed is None and self._slots is None:
+        elif self._closed is None and self._nursery is None:
             self._held[request.job_id] = (request, copy_context())
         else:
             self._accept(request)
@@ -248,7 +250,6 @@ class JobResponder:
         self._begin(request, handler)
 
     def _begin(self, request: BusJobRequestMessage, handler: Handler) -> None:
-        assert self._slots is not None  # noqa: S101 - _on_request holds whatever comes before open()
         slot = self._slots.take()
         observers = self._inbox.observers
         job = Job(self.name, request, handler, observers, slot.scope)
@@ -263,6 +264,15 @@ class JobResponder:
         if tell := observers.job_accepted:
             tell(self.name, request)
         self._slots.begin(slot, job, f"job:{request.job_name or 'on_job_request'}#{request.job_id}@{self.name}")
+
+    @property
+    def _slots(self) -> Slots[Job]:
+        """Where jobs run; made for the first: most workers of a large system are never asked."""
+        if self._made is None:
+            assert self._nursery is not None  # noqa: S101 - _on_request holds whatever comes before open()
+            assert self._pool is not None  # noqa: S101 - as above
+            self._made = Slots(f"idle:{self.name}", self._nursery, self._pool, self._work)
+        return self._made
 
     def _handler_for(self, request: BusJobRequestMessage) -> Handler | None:
         handler = self._handlers.get(request.job_name) if request.job_name is not None else None
@@ -289,7 +299,6 @@ class JobResponder:
 
         What a handler raises is its job's answer, unless it is somebody else's cancellation.
         """
-        assert self._slots is not None  # noqa: S101 - whose slot it is
         try:
             with slot.scope:
                 while slot.job is not None:

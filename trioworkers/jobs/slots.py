@@ -12,7 +12,7 @@ that has waited longest: a worker that did one job, once, does not hold a task f
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Final, Generic, TypeVar
 
@@ -71,6 +71,7 @@ class Slot(Generic[J]):
         return job
 
 
+@attrs.define(eq=False, repr=False)
 class Slots(Generic[J]):
     """The slots of one worker.
 
@@ -81,14 +82,13 @@ class Slots(Generic[J]):
         work: The body of each: does ``slot.job`` in its scope; and then, unless the scope is cancelled, :meth:`another`.
     """
 
-    def __init__(self, name: str, nursery: trio.Nursery, pool: Pool, work: Callable[[Slot[J]], Awaitable[None]]) -> None:
-        self._name = name
-        self._nursery = nursery
-        self._pool = pool
-        self._work = work
-        self._context = copy_context()
-        self._waiting: dict[Slot[J], trio.lowlevel.Task] = {}
-        self._closed = False
+    _name: str
+    _nursery: trio.Nursery
+    _pool: Pool
+    _work: Callable[[Slot[J]], Awaitable[None]]
+    _context: Context = attrs.field(factory=Context, init=False)
+    _waiting: dict[Slot[J], trio.lowlevel.Task] = attrs.field(factory=dict, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
 
     def take(self) -> Slot[J]:
         """One that waits, the latest to come, or a new one: :meth:`begin` is to follow at once."""
