@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import attrs
@@ -10,17 +11,21 @@ import attrs
 from ..remote.transport import Parcel, Station
 from .book import Book, sound
 from .line import RedisLine
-from .replies import Command
+from .replies import Command, Reply
 
 PORTION: Final = 262_144
-"""About how many bytes are written before the server's answer is waited for: beats go in between."""
+"""About how many bytes are written before the server's answers are waited for: beats go in between."""
+
+_LIGHTEST: Final = PORTION // 256
+"""What a frame counts at least, for there is an answer to each."""
 
 
 @attrs.define(eq=False)
 class Writing:
     """Writes what a station gives, and leaves when it wants to.
 
-    One portion is under way at a time, and what is lost with a line the station gives again: nothing overtakes anything.
+    What is lost with a line the station gives again: nothing overtakes anything. Of the server's answers all that matters is that they
+    are good, so they are not waited for, as long as there are few.
 
     Args:
         book: Where membership is given up.
@@ -33,6 +38,7 @@ class Writing:
     _station: Station
     _batch: int
     goodbye: bool = attrs.field(default=False, init=False)
+    _unanswered: int = attrs.field(default=0, init=False)
 
     async def run(self, line: RedisLine) -> None:
         """Write until the station wants to leave; then write the rest, and leave.
@@ -40,23 +46,39 @@ class Writing:
         Raises:
             LineLost: The line is lost.
         """
+        self._unanswered = 0
         while not self._station.leaving.is_set():
             await self._station.wait_outgoing()
             await self._write(line, self._station.outgoing(self._batch))
         while parcels := self._station.outgoing(self._batch):
             await self._write(line, parcels)
+            await line.settled()
         self.goodbye = True
         await self._book.leave(line)
 
     async def _write(self, line: RedisLine, parcels: Sequence[Parcel]) -> None:
         for portion in portions(parcels):
-            replies = sound(line, await line.pipeline([self._xadd(parcel) for parcel in portion]))
-            unwritten = (parcel.receiver for parcel, reply in zip(portion, replies, strict=True) if reply is None)
+            line.post(
+                [self._xadd(parcel) for parcel in portion], partial(self._written, line, [parcel.receiver for parcel in portion])
+            )
+            self._unanswered += sum(map(weight, portion))
+            if self._unanswered >= PORTION:
+                await line.settled()
+                self._unanswered = 0
+
+    def _written(self, line: RedisLine, receivers: Sequence[str], replies: Sequence[Reply]) -> None:
+        if sound(line, replies):
+            unwritten = (receiver for receiver, reply in zip(receivers, replies, strict=True) if reply is None)
             for receiver in dict.fromkeys(unwritten):
                 self._station.unreachable(receiver)
 
     def _xadd(self, parcel: Parcel) -> Command:
         return ("XADD", self._book.keys.inbox(parcel.receiver, parcel.lane), "NOMKSTREAM", "*", "f", parcel.data)
+
+
+def weight(parcel: Parcel) -> int:
+    """What a frame counts."""
+    return max(len(parcel.data), _LIGHTEST)
 
 
 def portions(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
@@ -65,7 +87,7 @@ def portions(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
     size = 0
     for parcel in parcels:
         portion.append(parcel)
-        size += len(parcel.data)
+        size += weight(parcel)
         if size >= PORTION:
             yield portion
             portion, size = [], 0
