@@ -181,6 +181,24 @@ async def test_frames_keep_their_order(redis_server: RedisServer, place: Place) 
     await until(empty)
 
 
+async def test_what_is_written_at_once(redis_server: RedisServer, proxy: Proxy, place: Place) -> None:
+    """Frames that are written at once are one entry for each run of the same receiver and lane, and arrive one by one."""
+    a = await place.begin(transport(proxy), "a")
+    b = await place.begin(transport(redis_server), "b")
+    await until(lambda: b.station.present == ["a", "b"])
+    await apart(proxy, a)
+    b.station.send("a", b"1", b"2", b"")
+    b.station.send("a", b"urgent", lane=0)
+    b.station.send("a", b"3")
+
+    async def written() -> bool:
+        return await ask(redis_server, *(("XLEN", KEYS.inbox("a", lane)) for lane in (0, 1))) == [1, 2]
+
+    await until(written)
+    proxy.closed = False
+    await until(lambda: a.station.frames == [b"urgent", b"1", b"2", b"", b"3"])
+
+
 async def test_urgent_ones_first(redis_server: RedisServer, proxy: Proxy, place: Place) -> None:
     """Of what is read at once, the urgent frames are handed over first."""
     a = await place.begin(transport(proxy), "a")

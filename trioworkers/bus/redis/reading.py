@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -34,10 +34,10 @@ class Cursor:
     last: str = "0-0"
     kept: int = 0
 
-    def move(self, entry: bytes, size: int) -> None:
-        """The entry of this id, of so many bytes, has been read."""
+    def move(self, entry: bytes, sizes: Iterable[int]) -> None:
+        """Entries up to this id, of so many bytes, have been read."""
         self.last = entry.decode()
-        self.kept += max(size, _LIGHTEST)
+        self.kept += sum([max(size, _LIGHTEST) for size in sizes])
 
     def trim(self) -> Command:
         """Return the command that removes what has been read; if it is lost, the next one makes up for it."""
@@ -134,12 +134,13 @@ class Reading:
         """Hand over what has come, the urgent first; return whether nothing is left that was there when it was read."""
         emptied = True
         for cursor in self._inbox:
-            entries = streams.get(cursor.key.encode(), [])
-            for entry, fields in entries:
-                frame = fields[1]
-                cursor.move(entry, len(frame))
-                self._station.arrived(frame)
-            emptied = emptied and len(entries) < COUNT
+            entries = streams.get(cursor.key.encode())
+            if entries:
+                frames = [frame for _, fields in entries for frame in fields[1::2]]
+                cursor.move(entries[-1][0], map(len, frames))
+                for frame in frames:
+                    self._station.arrived(frame)
+                emptied = emptied and len(entries) < COUNT
         if news := streams.get(self._news.key.encode()):
             self._news.last = news[-1][0].decode()
             self._roster.stale = True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 import attrs
@@ -11,11 +13,12 @@ import attrs
 from ..remote.transport import Parcel, Station
 from .book import Book, sound
 from .line import RedisLine
-from .replies import Command, Reply
+from .replies import Argument, Command, Reply
 
 PORTION: Final = 262_144
 """About how many bytes are written before the server's answers are waited for: beats go in between."""
 
+_INBOX: Final = attrgetter("receiver", "lane")
 _LIGHTEST: Final = PORTION // 256
 """What a frame counts at least, for there is an answer to each."""
 
@@ -58,9 +61,9 @@ class Writing:
 
     async def _write(self, line: RedisLine, parcels: Sequence[Parcel]) -> None:
         for portion in portions(parcels):
-            line.post(
-                [self._xadd(parcel) for parcel in portion], partial(self._written, line, [parcel.receiver for parcel in portion])
-            )
+            shipments = [(inbox, list(run)) for inbox, run in groupby(portion, _INBOX)]
+            commands = [self._xadd(receiver, lane, run) for (receiver, lane), run in shipments]
+            line.post(commands, partial(self._written, line, [receiver for (receiver, _), _ in shipments]))
             self._unanswered += sum(map(weight, portion))
             if self._unanswered >= PORTION:
                 await line.settled()
@@ -72,8 +75,10 @@ class Writing:
             for receiver in dict.fromkeys(unwritten):
                 self._station.unreachable(receiver)
 
-    def _xadd(self, parcel: Parcel) -> Command:
-        return ("XADD", self._book.keys.inbox(parcel.receiver, parcel.lane), "NOMKSTREAM", "*", "f", parcel.data)
+    def _xadd(self, receiver: str, lane: int, parcels: Iterable[Parcel]) -> Command:
+        """Write what is for one inbox as one entry."""
+        fields: list[Argument] = [word for parcel in parcels for word in ("f", parcel.data)]
+        return ("XADD", self._book.keys.inbox(receiver, lane), "NOMKSTREAM", "*", *fields)
 
 
 def weight(parcel: Parcel) -> int:
