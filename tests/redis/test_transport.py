@@ -21,7 +21,7 @@ from trioworkers.bus.redis.dial import open_line
 from trioworkers.bus.redis.reading import COUNT
 from trioworkers.bus.redis.settings import RedisSettings
 from trioworkers.bus.redis.transport import RedisTransport
-from trioworkers.bus.redis.writing import PORTION, portions
+from trioworkers.bus.redis.writing import PORTION, RUN, portions, runs
 from trioworkers.bus.remote.transport import NameTakenError, Parcel, SessionOver
 from trioworkers.errors import BusConnectionError
 
@@ -225,6 +225,14 @@ def test_portions() -> None:
     cut = list(portions([small, small, small, small, small, large, small]))
     assert [len(portion) for portion in cut] == [4, 2, 1]
     assert list(portions([])) == []
+
+
+def test_runs() -> None:
+    """What is for one inbox is cut into runs, in order, none too long to be handed over without a pause."""
+    many = [Parcel("a", 1, frame) for frame in numbered(RUN + 1)]
+    others = [Parcel("a", 0, b"x"), Parcel("b", 0, b"y"), Parcel("a", 1, b"z")]
+    assert list(runs([*many, *others])) == [many[:RUN], many[RUN:], *([other] for other in others)]
+    assert list(runs([])) == []
 
 
 @pytest.mark.parametrize("lane", [0, 1])

@@ -15,8 +15,8 @@ from .line import RedisLine
 from .replies import Argument, Command, Reply
 from .roster import Roster
 
-COUNT: Final = 256
-"""How many entries of each stream one read takes at most."""
+COUNT: Final = 32
+"""How many entries of each stream one read takes at most: all their frames are handed over without a pause."""
 
 
 KEPT: Final = 65_536

@@ -18,6 +18,10 @@ from .replies import Argument, Command, Reply
 PORTION: Final = 262_144
 """About how many bytes are written before the server's answers are waited for: beats go in between."""
 
+RUN: Final = 64
+"""How many frames an entry holds at most. The first entry wakes its reader, which takes what is there by then: better all of it than
+some. But it hands over all that it takes without a pause."""
+
 _INBOX: Final = attrgetter("receiver", "lane")
 _LIGHTEST: Final = PORTION // 256
 """What a frame counts at least, for there is an answer to each."""
@@ -61,9 +65,8 @@ class Writing:
 
     async def _write(self, line: RedisLine, parcels: Sequence[Parcel]) -> None:
         for portion in portions(parcels):
-            shipments = [(inbox, list(run)) for inbox, run in groupby(portion, _INBOX)]
-            commands = [self._xadd(receiver, lane, run) for (receiver, lane), run in shipments]
-            line.post(commands, partial(self._written, line, [receiver for (receiver, _), _ in shipments]))
+            entries = list(runs(portion))
+            line.post([self._xadd(run) for run in entries], partial(self._written, line, [run[0].receiver for run in entries]))
             self._unanswered += sum(map(weight, portion))
             if self._unanswered >= PORTION:
                 await line.settled()
@@ -75,10 +78,18 @@ class Writing:
             for receiver in dict.fromkeys(unwritten):
                 self._station.unreachable(receiver)
 
-    def _xadd(self, receiver: str, lane: int, parcels: Iterable[Parcel]) -> Command:
-        """Write what is for one inbox as one entry."""
-        fields: list[Argument] = [word for parcel in parcels for word in ("f", parcel.data)]
-        return ("XADD", self._book.keys.inbox(receiver, lane), "NOMKSTREAM", "*", *fields)
+    def _xadd(self, run: Sequence[Parcel]) -> Command:
+        inbox = self._book.keys.inbox(run[0].receiver, run[0].lane)
+        fields: list[Argument] = [word for parcel in run for word in ("f", parcel.data)]
+        return ("XADD", inbox, "NOMKSTREAM", "*", *fields)
+
+
+def runs(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
+    """Cut into runs for one inbox each, of at most :data:`RUN` frames: each becomes one entry."""
+    for _, run in groupby(parcels, _INBOX):
+        frames = list(run)
+        for start in range(0, len(frames), RUN):
+            yield frames[start : start + RUN]
 
 
 def weight(parcel: Parcel) -> int:
