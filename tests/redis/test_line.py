@@ -206,6 +206,24 @@ async def test_what_is_not_taken_at_once(autojump_clock: trio.testing.MockClock)
     await far.aclose()
 
 
+async def test_a_carrier_that_breaks_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """A carrier that breaks where something is given loses the line, and who has given it finds out when it waits."""
+
+    class Breaking(Reluctant):
+        def send_now(self, data: bytes) -> int:
+            raise trio.BrokenResourceError from OSError("no route")
+
+    near, far = trio.testing.memory_stream_pair()
+    async with serve_line(Breaking(near, []), silence=3) as line:
+        line.post([("A",)], print)
+        assert line.lost is not None
+        assert line.lost.reason == "the connection is broken: no route"
+    async with serve_line(Breaking(near, []), silence=3) as line:
+        with pytest.raises(LineLost, match="broken: no route"):
+            await line.execute("A")
+    await far.aclose()
+
+
 async def test_an_error_is_raised_by_execute(autojump_clock: trio.testing.MockClock) -> None:
     """A server's error is raised with its code and its text, and the line goes on."""
     async with scripted() as (line, server):

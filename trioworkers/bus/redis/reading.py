@@ -120,7 +120,7 @@ class Reading:
         self._take(dict(streams or []))
         if self._roster.stale:
             self._pause.set()
-        elif line.lost is None:
+        else:
             self._follow(line, KEPT if streams else 0)
 
     def _trims(self, kept: int) -> list[Command]:
