@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import trio
 from job_support import Hand, ask, echo, nap
-from memory_bus import TTL
+from memory_bus import TTL, MemoryBus, Server
 from remote_support import quiet, town
 from support import Alarm, Note, Recorder
 from trio.testing import MockClock
 
-from trioworkers import BaseWorker, BusCancelWorkerMessage, BusWorkerErrorMessage, WorkerErrorData, handles
+from trioworkers import BaseWorker, BusCancelWorkerMessage, BusWorkerErrorMessage, WorkerErrorData, handles, open_runner
 
 TYPES = {"note": Note, "alarm": Alarm}
 
@@ -215,6 +215,15 @@ async def test_leaving_while_others_do_not_read(autojump_clock: MockClock) -> No
         await trio.sleep(1)
         right.way.resume()
         assert readers[1].read == [str(number) for number in range(50)]
+
+
+async def test_leaving_without_a_word(autojump_clock: MockClock) -> None:
+    """A runner that spends no time on leaving says nothing: it is a member until its lease has run out."""
+    server = Server()
+    for number in range(1, 21):
+        async with open_runner(name=f"runner-{number}", bus=MemoryBus(server, leave_timeout=0)):
+            pass
+        assert len(server.members) == number
 
 
 async def test_losing_one_s_place_while_leaving(autojump_clock: MockClock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,12 +25,14 @@ from trioworkers import (
     BusJobUpdateRequestMessage,
     BusMessage,
     BusWorkerRegistryMessage,
+    BusWorkerRoomMessage,
     BusWorkersGoneMessage,
     BusWorkersWantedMessage,
     WorkerRegistryEntry,
     open_runner,
 )
-from trioworkers.bus.remote import Parcel
+from trioworkers.bus.remote import Parcel, whereabouts
+from trioworkers.bus.remote import bus as remote_bus
 from trioworkers.bus.remote.frames import Frame, pack, sign
 from trioworkers.wire.packed import PackedCodec
 
@@ -188,6 +191,28 @@ async def test_somebody_unknown_is_gone(autojump_clock: MockClock) -> None:
         say(right, left, BusWorkersGoneMessage(source="right", workers=("nobody", "left")))
         await trio.sleep(2)
         assert left.runner.registry.remote_workers == ["a"]
+
+
+async def test_who_does_not_stop_talking(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """N7: whatever a runner says of its workers, of whom it wants to hear, and of mailboxes, only so much of it is remembered."""
+    for module in (whereabouts, remote_bus):
+        monkeypatch.setattr(module, "MOST", 10)
+    names = [f"w{number}" for number in range(50)]
+    async with town() as place:
+        left, right = await place.open_all(left=[], right=[Recorder("a")])
+        for name in names:
+            entries = [WorkerRegistryEntry(name)]
+            say(right, left, BusWorkerRegistryMessage(source="right", runner="right", workers=entries))
+            say(right, left, BusWorkerRoomMessage(source="right", worker=name, room=False))
+        say(right, left, BusWorkersWantedMessage(source="right", workers=names))
+        await trio.sleep(1)
+        (peer,) = left.bus._membership.present.peers.values()
+        assert list(peer.entries) == ["a", *names[:9]]
+        assert list(peer.wants) == list(peer.full) == names[:10]
+        say(right, left, BusWorkersGoneMessage(source="right", workers=tuple(names)))
+        say(right, left, BusWorkersWantedMessage(source="right", workers=names, wanted=False))
+        await trio.sleep(1)
+        assert (list(peer.entries), list(peer.wants)) == (["a"], [])
 
 
 async def test_an_answer_that_nobody_has_asked_for(autojump_clock: MockClock) -> None:

@@ -51,6 +51,7 @@ BUILT_IN: Final[dict[str, type[BusMessage]]] = {
 
 _TAG: Final = "@type"  # no attrs field can be called that
 _PLAIN: Final = (str, int, float, bool, NoneType)
+_TEXT: Final = frozenset({str})
 _CLEAR: Final = frozenset({str, int, bool, NoneType})
 _INFINITE: Final = {math.inf: "inf", -math.inf: "-inf"}
 _INFINITIES: Final = {name: number for number, name in _INFINITE.items()}
@@ -200,9 +201,9 @@ def _is_plain(values: Iterable[Any], depth: int) -> bool:
             if not math.isfinite(value):
                 return False
         elif kind is dict:
-            if not (depth and all(type(key) is str for key in value) and _is_plain(value.values(), depth - 1)):
+            if not (depth and _TEXT.issuperset(map(type, value)) and _is_plain(value.values(), depth - 1)):
                 return False
-        elif not (kind is list and depth and _is_plain(value, depth - 1)):
+        elif not (kind is list and depth and (_CLEAR.issuperset(map(type, value)) or _is_plain(value, depth - 1))):
             return False
     return True
 

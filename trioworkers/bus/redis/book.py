@@ -165,17 +165,16 @@ class Book:
             raise _useless(line, error) from error
 
 
-def sound(line: RedisLine, replies: Sequence[Reply]) -> Sequence[Reply]:
-    """Return replies that should hold no error.
+def sound(line: RedisLine, replies: Sequence[Reply]) -> bool:
+    """Whether none of some replies is an error that should be none. If one is, the line is lost.
 
-    Raises:
-        LineLost: One is an error. Out of memory, not permitted, somebody else's data under our keys: whatever it is, it cannot be
-            worked with, and another connection may find that it has passed.
+    Out of memory, not permitted, somebody else's data under our keys: whatever it is, it cannot be worked with, and another connection
+    may find that it has passed.
     """
-    for reply in replies:
-        if isinstance(reply, RedisReplyError):
-            raise _useless(line, reply)
-    return replies
+    error = next((reply for reply in replies if isinstance(reply, RedisReplyError)), None)
+    if error is not None:
+        _useless(line, error)
+    return error is None
 
 
 def fenced() -> NoReturn:

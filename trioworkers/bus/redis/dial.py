@@ -11,6 +11,7 @@ from typing import Final
 import trio
 
 from ..._leaves import leaves
+from .carrier import Carrier, SocketCarrier, StreamCarrier
 from .line import LineLost, RedisLine, serve_line
 from .replies import Argument, RedisReplyError, Reply, load_hiredis
 from .settings import RedisSettings
@@ -46,8 +47,8 @@ async def open_line(settings: RedisSettings, *, name: str, silence: float) -> As
     """
     load_hiredis()
     with trio.CancelScope(deadline=trio.current_time() + settings.connect_timeout) as opening:
-        stream = await _connect(settings)
-        async with serve_line(stream, silence=silence) as line:
+        carrier = await _connect(settings)
+        async with serve_line(carrier, silence=silence) as line:
             await _introduce(line, settings, name)
             opening.deadline = float("inf")
             yield line
@@ -55,15 +56,15 @@ async def open_line(settings: RedisSettings, *, name: str, silence: float) -> As
         raise LineLost(f"no {'answer by TLS' if settings.tls else 'answer'} within {settings.connect_timeout:g} s")
 
 
-async def _connect(settings: RedisSettings) -> trio.abc.Stream:
+async def _connect(settings: RedisSettings) -> Carrier:
     try:
         if settings.unix_path is not None:
-            return await trio.open_unix_socket(settings.unix_path)
+            return SocketCarrier.out_of(await trio.open_unix_socket(settings.unix_path))
         tcp = await trio.open_tcp_stream(settings.host, settings.port)
     except OSError as error:
         causes = dict.fromkeys(map(str, leaves(error.__cause__ or error)))  # one for each address, often the same
         raise LineLost(f"it cannot be reached: {'; '.join(causes)}") from error
-    return await _encrypt(tcp, settings) if settings.tls else tcp
+    return StreamCarrier(await _encrypt(tcp, settings)) if settings.tls else SocketCarrier.out_of(tcp)
 
 
 async def _encrypt(tcp: trio.SocketStream, settings: RedisSettings) -> trio.SSLStream[trio.SocketStream]:

@@ -1,10 +1,13 @@
 """One connection to a Redis server, shared by any number of tasks.
 
 **Order is all there is.** RESP2 numbers nothing: the n-th reply answers the n-th command. So a command is written, or it is not; and
-whoever asked, its reply is waited for by the line itself. A caller never touches the stream: it packs its commands into a buffer and
-adds itself to the end of a queue, both in one step that awaits nothing. One task writes the buffer, one reads replies and hands each
-to the first in the queue. A caller that is cancelled leaves its place in the queue behind, which takes its replies and drops them: a
-cancel can neither tear a command nor shift a reply.
+whoever asked, its reply is waited for by the line itself. A caller packs its commands, hands them to the carrier and adds itself to
+the end of a queue, all in one step that awaits nothing; what the carrier does not take at once, a task writes, and everything that is
+given until then goes behind it. Another task reads replies and tells the first in the queue, in place. A caller that is cancelled
+leaves its place in the queue behind, which takes its replies and drops them: a cancel can neither tear a command nor shift a reply.
+
+**In a hurry, or not.** Somebody waits for most replies. Of those to what is posted, one only wants to know at some time that they are
+good: for their sake nobody is woken before there are many of them, or somebody waits for one after them.
 
 **Lost once, lost for all.** Whatever breaks a line (the stream ends, a reply that is none, one that nobody has asked for, silence) is
 written down as its one :class:`LineLost`, which everybody who waits, and everybody who comes later, is told. A line is not repaired;
@@ -18,16 +21,20 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 import trio
 
+from .carrier import Carrier
 from .replies import NOT_NOW, Argument, Command, NotRedisError, RedisReplyError, Reply, Speech
 
-_CHUNK: Final = 65536
+Answered: TypeAlias = Callable[[list[Reply]], object]
+
+_MANY: Final = 4096
+"""So many bytes of replies for which nobody waits may lie unread."""
 
 
 class LineLost(Exception):  # noqa: N818 - what has happened, not what somebody did wrong
@@ -48,6 +55,10 @@ class LineLost(Exception):  # noqa: N818 - what has happened, not what somebody 
         return self.reason
 
 
+def _nobody(replies: list[Reply]) -> None:
+    """Whoever asked waits, or has gone."""
+
+
 @attrs.define(eq=False)
 class _Call:
     """A place in the queue: how many replies are still to come, and those that have."""
@@ -55,33 +66,27 @@ class _Call:
     missing: int
     since: float
     silence: float
+    answered: Answered
     replies: list[Reply] = attrs.field(factory=list)
-    wanted: bool = True
-    done: trio.Event = attrs.field(factory=trio.Event)
-
-    def take(self, reply: Reply) -> bool:
-        """Take a reply; return whether it was the last one."""
-        self.missing -= 1
-        if self.wanted:
-            self.replies.append(reply)
-        return self.missing == 0
+    over: trio.Event = attrs.field(factory=trio.Event)
 
 
 class RedisLine:
     """One connection. Made by :func:`serve_line` or :func:`~trioworkers.bus.redis.dial.open_line`.
 
     Args:
-        stream: What carries it.
+        carrier: What carries it.
         silence: How many seconds the server may be silent while a call waits, if the call does not say.
     """
 
-    def __init__(self, stream: trio.abc.Stream, *, silence: float) -> None:
-        self._stream = stream
+    def __init__(self, carrier: Carrier, *, silence: float) -> None:
+        self._carrier = carrier
         self._silence = silence
         self._speech = Speech()
         self._unwritten: list[bytes] = []
         self._to_write = trio.Event()
         self._queue: deque[_Call] = deque()
+        self._urgent: _Call | None = None
         self._heard = trio.current_time()
         self._lost: LineLost | None = None
         self._ended = trio.Event()
@@ -125,18 +130,48 @@ class RedisLine:
             TypeError: An argument is neither text nor bytes nor a number: none of the commands is given.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._lost is not None:
-            raise self._new_loss(self._lost)
         if not commands:
             return []
-        call = self._enter(commands, self._silence if silence is None else silence)
-        try:
-            await call.done.wait()
-        finally:
-            call.wanted = False
-        if call.missing and self._lost is not None:
-            raise self._new_loss(self._lost)
+        call = self._give(commands, _nobody, silence)
+        await self._over(call)
         return call.replies
+
+    def give(self, commands: Sequence[Command], answered: Answered, *, silence: float | None = None) -> None:
+        """Give some commands at once, without waiting; ``answered`` is called with their replies by the task that reads.
+
+        Nothing is called when the line is lost; what ``answered`` raises comes out of :func:`serve_line`.
+
+        Raises:
+            LineLost: The line is lost.
+            TypeError: An argument is neither text nor bytes nor a number: none of the commands is given.
+        """
+        self._give(commands, answered, silence)
+
+    def post(self, commands: Sequence[Command], answered: Answered) -> None:
+        """The same, without a hurry: ``answered`` is called when there are many replies, or when somebody waits for a later one.
+
+        Raises:
+            LineLost: The line is lost.
+            TypeError: An argument is neither text nor bytes nor a number: none of the commands is given.
+        """
+        if self._urgent is None or not self._urgent.missing:
+            self._carrier.wake_at(_MANY)
+        self._enter(commands, answered, math.inf)
+
+    async def settled(self) -> None:
+        """Wait until everything that was given so far is answered. A schedule point only if something is not.
+
+        Raises:
+            LineLost: The line is lost.
+        """
+        if self._lost is not None:
+            raise self._new_loss(self._lost)
+        if self._queue:
+            call = self._queue[-1]
+            call.since = trio.current_time()
+            call.silence = min(call.silence, self._silence)
+            self._hurry(call)
+            await self._over(call)
 
     def lose(self, reason: str, code: str | None = None) -> None:
         """Give the line up; nothing if it is lost already."""
@@ -144,21 +179,48 @@ class RedisLine:
             self._lost = LineLost(reason, code)
             self._ended.set()
             for call in self._queue:
-                call.done.set()
+                call.over.set()
             self._queue.clear()
 
+    def _give(self, commands: Sequence[Command], answered: Answered, silence: float | None) -> _Call:
+        call = self._enter(commands, answered, self._silence if silence is None else silence)
+        self._hurry(call)
+        return call
+
     @trio.lowlevel.enable_ki_protection
-    def _enter(self, commands: Sequence[Command], silence: float) -> _Call:
+    def _enter(self, commands: Sequence[Command], answered: Answered, silence: float) -> _Call:
         """Take a place in the queue, and have the commands written: both or neither."""
+        if self._lost is not None:
+            raise self._new_loss(self._lost)
         data = self._speech.pack(commands)
-        call = _Call(len(commands), trio.current_time(), silence)
-        self._unwritten.append(data)
+        call = _Call(len(commands), trio.current_time(), silence, answered)
         self._queue.append(call)
-        self._to_write.set()
+        self._send(data)
+        return call
+
+    def _send(self, data: bytes) -> None:
+        if not self._unwritten:
+            try:
+                data = data[self._carrier.send_now(data) :]
+            except trio.BrokenResourceError as error:
+                self._lose_for(error)
+                return
+        if data:
+            self._unwritten.append(data)
+            self._to_write.set()
+
+    def _hurry(self, call: _Call) -> None:
+        """Be woken for its replies, or for the lack of them."""
+        self._urgent = call
+        self._carrier.wake_at(1)
         limit = self._limit(call)
         if limit < self._watching.deadline:  # noqa: PLR1730 - to set a deadline costs something, and it seldom changes
             self._watching.deadline = limit
-        return call
+
+    async def _over(self, call: _Call) -> None:
+        await call.over.wait()
+        if call.missing and self._lost is not None:
+            raise self._new_loss(self._lost)
 
     def _limit(self, call: _Call) -> float:
         return max(call.since, self._heard) + call.silence
@@ -166,7 +228,7 @@ class RedisLine:
     async def read(self) -> None:
         """Hand out replies until the line is lost: one of its three tasks."""
         try:
-            while data := await self._stream.receive_some(_CHUNK):
+            while data := await self._carrier.receive_some():
                 self._heard = trio.current_time()
                 for reply in self._speech.feed(data):
                     self._answer(reply)
@@ -174,7 +236,7 @@ class RedisLine:
         except NotRedisError as error:
             self.lose(str(error))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self.lose(f"the connection is broken: {error.__cause__ or error}")
+            self._lose_for(error)
 
     async def watch(self) -> None:
         """Lose the line when the server is silent for too long: the third, so that a call need not have a deadline of its own."""
@@ -186,16 +248,20 @@ class RedisLine:
                 self.lose(f"the server was silent for {silent.silence:g} s")
 
     async def write(self) -> None:
-        """Write what has been given, until the line is lost: another one."""
+        """Write what the carrier has not taken at once, until the line is lost: another one."""
         try:
             while True:
                 await self._to_write.wait()
-                self._to_write = trio.Event()
-                data = b"".join(self._unwritten)
-                self._unwritten.clear()
-                await self._stream.send_all(data)
+                count = len(self._unwritten)
+                await self._carrier.send_all(b"".join(self._unwritten))
+                del self._unwritten[:count]
+                if not self._unwritten:
+                    self._to_write = trio.Event()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self.lose(f"the connection is broken: {error.__cause__ or error}")
+            self._lose_for(error)
+
+    def _lose_for(self, error: trio.BrokenResourceError | trio.ClosedResourceError) -> None:
+        self.lose(f"the connection is broken: {error.__cause__ or error}")
 
     def _answer(self, reply: Reply) -> None:
         if self._lost is not None:
@@ -204,8 +270,16 @@ class RedisLine:
             self.lose(f"the server says {reply}", reply.code)
         elif not self._queue:
             self.lose(f"the server has answered what nobody has asked: {reply!r:.80}")
-        elif self._queue[0].take(reply):
-            self._queue.popleft().done.set()
+        else:
+            self._hand_over(self._queue[0], reply)
+
+    def _hand_over(self, call: _Call, reply: Reply) -> None:
+        call.replies.append(reply)
+        call.missing -= 1
+        if not call.missing:
+            self._queue.popleft()
+            call.over.set()
+            call.answered(call.replies)
 
     @staticmethod
     def _new_loss(loss: LineLost) -> LineLost:
@@ -214,12 +288,12 @@ class RedisLine:
 
 
 @asynccontextmanager
-async def serve_line(stream: trio.abc.Stream, *, silence: float) -> AsyncIterator[RedisLine]:
-    """A line over a stream, which is closed when the block is left, by force: whoever leaves has had the replies it wants.
+async def serve_line(carrier: Carrier, *, silence: float) -> AsyncIterator[RedisLine]:
+    """A line over a carrier, which is closed when the block is left, by force: whoever leaves has had the replies it wants.
 
     What the block raises comes out as it is, in no group.
     """
-    line = RedisLine(stream, silence=silence)
+    line = RedisLine(carrier, silence=silence)
     raised: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -235,7 +309,7 @@ async def serve_line(stream: trio.abc.Stream, *, silence: float) -> AsyncIterato
     finally:
         line.lose("the line was closed")
         with trio.CancelScope(shield=True):  # it does not wait; a cancel from outside must not take the place of what was raised
-            await trio.aclose_forcefully(stream)
+            await carrier.aclose()
     if raised is not None:  # not in the `except`, where it would get another context
         raise raised
 

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import attrs
+import trio
 
 from ..remote.transport import Station
 from .book import Keys, decoded, milliseconds, sound
 from .line import RedisLine
-from .replies import Command
+from .replies import Argument, Command, Reply
 from .roster import Roster
 
-COUNT: Final = 256
-"""How many entries of each stream one read takes at most."""
+COUNT: Final = 32
+"""How many entries of each stream one read takes at most: all their frames are handed over without a pause."""
+
+
+KEPT: Final = 65_536
+"""About how many bytes that have been read may lie in a stream before they are removed."""
+
+_LIGHTEST: Final = KEPT // 64
+"""What an entry counts at least."""
 
 
 @attrs.define(eq=False)
 class Cursor:
-    """How far a stream has been read, and how far what has been read was removed."""
+    """How far a stream has been read, and how much of that has not been removed."""
 
     key: str
     last: str = "0-0"
-    trimmed: str = "0-0"
+    kept: int = 0
+
+    def move(self, entry: bytes, sizes: Iterable[int]) -> None:
+        """Entries up to this id, of so many bytes, have been read."""
+        self.last = entry.decode()
+        self.kept += sum([max(size, _LIGHTEST) for size in sizes])
 
     def trim(self) -> Command:
-        """Return the command that removes what has been read."""
+        """Return the command that removes what has been read; if it is lost, the next one makes up for it."""
+        self.kept = 0
         milli, _, number = self.last.partition("-")
         return ("XTRIM", self.key, "MINID", f"{milli}-{int(number) + 1}")
 
@@ -34,7 +50,9 @@ class Cursor:
 class Reading:
     """Reads an inbox and the news, and fetches the list of members when it may have changed.
 
-    Entries that have been read are removed with the next read; those that were read when a connection was lost are not read again.
+    What comes is handled where the server's replies are read, and the next read given there: no other task has to wake up for it.
+    Entries that have been read are removed when they are many, or nothing comes; those that were read when a connection was lost are
+    not read again.
 
     Args:
         keys: Where everything is.
@@ -51,6 +69,7 @@ class Reading:
     _patience: float
     _inbox: tuple[Cursor, Cursor] = attrs.field(init=False)
     _news: Cursor = attrs.field(init=False)
+    _pause: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
         me = self._station.incarnation
@@ -69,38 +88,59 @@ class Reading:
             SessionOver: The list of members is without us.
         """
         while True:
-            await self._turn(line)
+            while self._roster.stale or self._roster.waiting:
+                await self._look(line)
+            self._pause = trio.Event()
+            self._follow(line, KEPT)
+            await self._pause.wait()
 
-    async def _turn(self, line: RedisLine) -> None:
-        trims = [cursor for cursor in self._inbox if cursor.last != cursor.trimmed]
-        commands = [cursor.trim() for cursor in trims]
+    async def _look(self, line: RedisLine) -> None:
+        """Read what is there, and before that the list of members, if it may have changed."""
+        commands = self._trims(0)
         look = self._roster.stale
         if look:  # the generation first: the list may be newer than it, which costs another look, but never older
             commands += [("HGET", self._keys.of("state"), "generation"), ("ZRANGE", self._keys.of("members"), 0, -1)]
-        block = 0.0 if look or self._roster.waiting else self._block
-        commands.append(self._xread(block))
-        replies = sound(line, await line.pipeline(commands, silence=block + self._patience))
-        for cursor in trims:
-            cursor.trimmed = cursor.last
+        replies = await line.pipeline([*commands, self._xread()])
+        if not sound(line, replies):
+            raise await line.wait_lost()
         if look:
             self._roster.fetched(int(replies[-3] or 0), decoded(replies[-2]))
         if self._take(dict(replies[-1] or [])):
             self._roster.emptied()
 
-    def _xread(self, block: float) -> Command:
+    def _follow(self, line: RedisLine, kept: int) -> None:
+        """Read what comes; remove what has been read, if it is more than this."""
+        commands = [*self._trims(kept), self._xread("BLOCK", milliseconds(self._block))]
+        line.give(commands, partial(self._came, line), silence=self._block + self._patience)
+
+    def _came(self, line: RedisLine, replies: Sequence[Reply]) -> None:
+        if not sound(line, replies):
+            return
+        streams = replies[-1]
+        self._take(dict(streams or []))
+        if self._roster.stale:
+            self._pause.set()
+        else:
+            self._follow(line, KEPT if streams else 0)
+
+    def _trims(self, kept: int) -> list[Command]:
+        return [cursor.trim() for cursor in self._inbox if cursor.kept > kept]
+
+    def _xread(self, *wait: Argument) -> Command:
         cursors = (*self._inbox, self._news)
-        wait = ("BLOCK", milliseconds(block)) if block else ()
         return ("XREAD", "COUNT", COUNT, *wait, "STREAMS", *(cursor.key for cursor in cursors), *(cursor.last for cursor in cursors))
 
     def _take(self, streams: dict[bytes, list[tuple[bytes, list[bytes]]]]) -> bool:
         """Hand over what has come, the urgent first; return whether nothing is left that was there when it was read."""
         emptied = True
         for cursor in self._inbox:
-            entries = streams.get(cursor.key.encode(), [])
-            for entry, fields in entries:
-                cursor.last = entry.decode()
-                self._station.arrived(fields[1])
-            emptied = emptied and len(entries) < COUNT
+            entries = streams.get(cursor.key.encode())
+            if entries:
+                frames = [frame for _, fields in entries for frame in fields[1::2]]
+                cursor.move(entries[-1][0], map(len, frames))
+                for frame in frames:
+                    self._station.arrived(frame)
+                emptied = emptied and len(entries) < COUNT
         if news := streams.get(self._news.key.encode()):
             self._news.last = news[-1][0].decode()
             self._roster.stale = True

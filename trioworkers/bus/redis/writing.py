@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 import attrs
@@ -10,17 +13,26 @@ import attrs
 from ..remote.transport import Parcel, Station
 from .book import Book, sound
 from .line import RedisLine
-from .replies import Command
+from .replies import Argument, Command, Reply
 
 PORTION: Final = 262_144
-"""About how many bytes are written before the server's answer is waited for: beats go in between."""
+"""About how many bytes are written before the server's answers are waited for: beats go in between."""
+
+RUN: Final = 64
+"""How many frames an entry holds at most. The first entry wakes its reader, which takes what is there by then: better all of it than
+some. But it hands over all that it takes without a pause."""
+
+_INBOX: Final = attrgetter("receiver", "lane")
+_LIGHTEST: Final = PORTION // 256
+"""What a frame counts at least, for there is an answer to each."""
 
 
 @attrs.define(eq=False)
 class Writing:
     """Writes what a station gives, and leaves when it wants to.
 
-    One portion is under way at a time, and what is lost with a line the station gives again: nothing overtakes anything.
+    What is lost with a line the station gives again: nothing overtakes anything. Of the server's answers all that matters is that they
+    are good, so they are not waited for, as long as there are few.
 
     Args:
         book: Where membership is given up.
@@ -33,6 +45,7 @@ class Writing:
     _station: Station
     _batch: int
     goodbye: bool = attrs.field(default=False, init=False)
+    _unanswered: int = attrs.field(default=0, init=False)
 
     async def run(self, line: RedisLine) -> None:
         """Write until the station wants to leave; then write the rest, and leave.
@@ -40,23 +53,48 @@ class Writing:
         Raises:
             LineLost: The line is lost.
         """
+        self._unanswered = 0
         while not self._station.leaving.is_set():
             await self._station.wait_outgoing()
             await self._write(line, self._station.outgoing(self._batch))
         while parcels := self._station.outgoing(self._batch):
             await self._write(line, parcels)
+            await line.settled()
         self.goodbye = True
         await self._book.leave(line)
 
     async def _write(self, line: RedisLine, parcels: Sequence[Parcel]) -> None:
         for portion in portions(parcels):
-            replies = sound(line, await line.pipeline([self._xadd(parcel) for parcel in portion]))
-            unwritten = (parcel.receiver for parcel, reply in zip(portion, replies, strict=True) if reply is None)
+            entries = list(runs(portion))
+            line.post([self._xadd(run) for run in entries], partial(self._written, line, [run[0].receiver for run in entries]))
+            self._unanswered += sum(map(weight, portion))
+            if self._unanswered >= PORTION:
+                await line.settled()
+                self._unanswered = 0
+
+    def _written(self, line: RedisLine, receivers: Sequence[str], replies: Sequence[Reply]) -> None:
+        if sound(line, replies):
+            unwritten = (receiver for receiver, reply in zip(receivers, replies, strict=True) if reply is None)
             for receiver in dict.fromkeys(unwritten):
                 self._station.unreachable(receiver)
 
-    def _xadd(self, parcel: Parcel) -> Command:
-        return ("XADD", self._book.keys.inbox(parcel.receiver, parcel.lane), "NOMKSTREAM", "*", "f", parcel.data)
+    def _xadd(self, run: Sequence[Parcel]) -> Command:
+        inbox = self._book.keys.inbox(run[0].receiver, run[0].lane)
+        fields: list[Argument] = [word for parcel in run for word in ("f", parcel.data)]
+        return ("XADD", inbox, "NOMKSTREAM", "*", *fields)
+
+
+def runs(parcels: Iterable[Parcel]) -> Iterator[list[Parcel]]:
+    """Cut into runs for one inbox each, of at most :data:`RUN` frames: each becomes one entry."""
+    for _, run in groupby(parcels, _INBOX):
+        frames = list(run)
+        for start in range(0, len(frames), RUN):
+            yield frames[start : start + RUN]
+
+
+def weight(parcel: Parcel) -> int:
+    """What a frame counts."""
+    return max(len(parcel.data), _LIGHTEST)
 
 
 def portions(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
@@ -65,7 +103,7 @@ def portions(parcels: Sequence[Parcel]) -> Iterator[list[Parcel]]:
     size = 0
     for parcel in parcels:
         portion.append(parcel)
-        size += len(parcel.data)
+        size += weight(parcel)
         if size >= PORTION:
             yield portion
             portion, size = [], 0

@@ -48,7 +48,7 @@ from .calls import Calls, job_of
 from .membership import Bearings, Membership
 from .session import Incidents, Peer, PeerStatistics, Session
 from .transport import Transport
-from .whereabouts import Ways, Whereabouts
+from .whereabouts import MOST, Ways, Whereabouts
 
 _LONGEST: Final = 1000
 
@@ -358,7 +358,7 @@ class RemoteBus(WorkerBus):
         if message.room:
             peer.full.pop(message.worker, None)
             peer.moved.unpark_all()
-        else:
+        elif len(peer.full) < MOST:
             peer.full[message.worker] = None
 
     # -- looking on --------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ _PATIENCE: Final = 3
 """After so many ticks without a word on what is under way, the last of it is said again."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Item:
     number: int
     after: int
@@ -58,6 +58,10 @@ class _Outgoing:
     def is_doubtful(self) -> bool:
         """Whether the other side should have said something by now."""
         return self.silence >= _PATIENCE and bool(self.underway)
+
+    def can_take(self, window: int) -> bool:
+        """Whether there is something to take."""
+        return (bool(self.waiting) and len(self.underway) < window) or self.is_doubtful
 
 
 @attrs.define(eq=False)
@@ -154,7 +158,8 @@ class Link:
     @property
     def can_take(self) -> bool:
         """Whether :meth:`take` has something to give."""
-        return self._must_tell or any((out.waiting and len(out.underway) < self._window) or out.is_doubtful for out in self._out)
+        system, data = self._out
+        return data.can_take(self._window) or system.can_take(self._window) or self._must_tell
 
     @property
     def backlog(self) -> int:
@@ -206,8 +211,9 @@ class Link:
 
     def receive(self, frame: Frame) -> Iterator[bytes]:
         """Take a frame in; give out the messages whose turn has come. Iterate to the end before the next frame."""
-        for lane, seen in enumerate(frame.seen):
-            self._acknowledge(lane, seen)
+        for out, seen in zip(self._out, frame.seen, strict=True):
+            if out.acknowledged < seen:
+                self._acknowledge(out, seen)
         if frame.again:
             self.rewind()
         if frame.number:
@@ -240,11 +246,9 @@ class Link:
                     self._received += 1
                     yield lane.held.popleft().body
 
-    def _acknowledge(self, lane: int, seen: int) -> None:
-        out = self._out[lane]
-        if out.acknowledged < seen:
-            out.acknowledged = min(seen, out.last)
-            out.silence = 0
+    def _acknowledge(self, out: _Outgoing, seen: int) -> None:
+        out.acknowledged = min(seen, out.last)
+        out.silence = 0
         for queue in (out.underway, out.waiting):  # what is to be taken again may have arrived the first time
             while queue and queue[0].number <= out.acknowledged:
                 self._forget(queue.popleft())

@@ -208,6 +208,7 @@ class Membership:
             session = self.present  # there will not be another
             with trio.CancelScope(shield=True), trio.move_on_after(self._leave_timeout):
                 await session.wait_flushed()
+                await trio.lowlevel.checkpoint_if_cancelled()  # who has no time says nothing
                 session.leave()
                 await self._over.wait()
             nursery.cancel_scope.cancel(reason="the bus could not be left in time")

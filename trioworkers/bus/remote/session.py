@@ -159,7 +159,8 @@ class Session:
             frames = peer.link.take(limit - len(parcels))
             parcels += [Parcel(peer.incarnation, frame.lane, self._packed(peer, frame)) for frame in frames]
             self._wake(peer)
-        self._flushing.unpark_all()
+        if self._flushing:
+            self._flushing.unpark_all()
         return parcels
 
     async def wait_flushed(self) -> None:
@@ -172,7 +173,7 @@ class Session:
         return data if self._key is None else sign(self._key, peer.incarnation, data)
 
     def _wake(self, peer: Peer) -> None:
-        if peer.link.can_take and not peer.lost:
+        if peer.incarnation not in self._ready and peer.link.can_take and not peer.lost:
             self._ready[peer.incarnation] = peer
             self._bell.set()
 
@@ -249,7 +250,7 @@ class Session:
                 self._incidents.malformed += 1
             else:
                 self._host.heard(peer, message)
-        if peer.link.backlog < self._window:
+        if peer.moved and peer.link.backlog < self._window:
             peer.moved.unpark_all()
         self._wake(peer)
 

@@ -20,7 +20,7 @@ import trio
 from ...errors import WorkersError
 
 
-@attrs.frozen
+@attrs.define
 class Parcel:
     """A frame on its way.
 

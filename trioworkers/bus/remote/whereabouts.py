@@ -29,6 +29,9 @@ from .session import Peer
 _HEARD: Final = 4096
 """So many names are remembered of whom nobody has told, but who have said something: for answers to them."""
 
+MOST: Final = 65_536
+"""So many workers of another runner are known, and so many of its wishes: a runner that says more is out of order."""
+
 
 @attrs.frozen(eq=False)
 class Ways:
@@ -156,8 +159,9 @@ class Whereabouts:
             peer.runner = message.runner
             self._homes.setdefault(message.runner, peer)
         for entry in message.workers:
-            peer.entries[entry.name] = entry
-            self._show(peer, entry)
+            if entry.name in peer.entries or len(peer.entries) < MOST:
+                peer.entries[entry.name] = entry
+                self._show(peer, entry)
 
     def told_gone(self, peer: Peer, message: BusWorkersGoneMessage) -> None:
         """It tells of workers that are not there any more."""
@@ -170,7 +174,7 @@ class Whereabouts:
             entry = self._here.get(name) if self._ways.is_here(name) else None
             if not message.wanted:
                 peer.wants.pop(name, None)
-            elif name not in peer.wants:
+            elif name not in peer.wants and len(peer.wants) < MOST:
                 peer.wants[name] = None
                 if entry is not None and name not in peer.told:
                     self._tell(peer, [entry])
