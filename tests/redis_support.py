@@ -13,12 +13,13 @@ from functools import partial
 from inspect import isawaitable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 import attrs
 import pytest
 import trio
 
+from trioworkers.bus.redis.dial import open_line
 from trioworkers.bus.redis.settings import RedisSettings
 
 PATIENCE = 20.0
@@ -27,12 +28,24 @@ PATIENCE = 20.0
 
 def need_redis() -> str:
     """Return the path of the server; skip the test if there is none, or fail it where there has to be one."""
-    path = shutil.which("redis-server")
+    path = os.environ.get("TRIOWORKERS_REDIS_SERVER") or shutil.which("redis-server")
     if path is None:
-        if os.environ.get("CI") or os.environ.get("TRIOWORKERS_REQUIRE_REDIS"):
-            pytest.fail("there is no redis-server on this machine, and CI or TRIOWORKERS_REQUIRE_REDIS says there should be")
-        pytest.skip("there is no redis-server on this machine")
+        lack("there is no redis-server on this machine")
     return path
+
+
+def lack(what: str) -> NoReturn:
+    """Skip the test for want of something; fail it where that has to be there."""
+    if os.environ.get("CI") or os.environ.get("TRIOWORKERS_REQUIRE_REDIS"):
+        pytest.fail(f"{what}, and CI or TRIOWORKERS_REQUIRE_REDIS says there should be")
+    pytest.skip(what)
+
+
+async def need_setting(server: RedisServer, name: str) -> None:
+    """Skip the test if the server has no such setting: it is too old."""
+    async with open_line(server.settings, name="need_setting", silence=PATIENCE) as line:
+        if not await line.execute("CONFIG", "GET", name):
+            lack(f"there is no {name!r} in this server")
 
 
 def free_port() -> int:
@@ -101,6 +114,7 @@ class RedisServer:
 
     async def start(self, *, loaded: bool = True) -> None:
         """Start it, with what it has kept if it ran before; wait until it answers, and, if so wanted, has loaded its data."""
+        self.folder.mkdir(exist_ok=True)
         self.socket.unlink(missing_ok=True)
         port = ["--port", str(self.port)] if self._plain else ["--port", "0", "--tls-port", str(self.port)]
         command = [self.path, *port, "--bind", "127.0.0.1", "--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]

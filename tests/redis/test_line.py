@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 import trustme
-from redis_support import PATIENCE, RedisServer, free_port, until
+from redis_support import PATIENCE, RedisServer, free_port, need_setting, until
 from trio.testing import MemoryReceiveStream, MemorySendStream
 
 from trioworkers.bus.redis.carrier import StreamCarrier
@@ -591,9 +591,10 @@ async def test_tls_with_a_server_that_has_none(redis_server: RedisServer) -> Non
         await visit(settings)
 
 
-async def test_loading(tmp_path: Path) -> None:
+async def test_loading(redis_server: RedisServer, tmp_path: Path) -> None:
     """While the server loads its data a line cannot be opened, and the loss says LOADING; afterwards it can."""
-    async with RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as server:
+    await need_setting(redis_server, "loading-process-events-interval-bytes")
+    async with RedisServer(tmp_path / "other", "--appendonly", "yes", "--appendfsync", "always") as server:
         async with open_line(server.settings, name="x", silence=PATIENCE) as line:
             await line.pipeline([("SET", f"key{number}", "x") for number in range(5000)])
             await line.execute("BGREWRITEAOF")

@@ -10,8 +10,8 @@ from redis_support import need_redis, until
 def test_without_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no server the tests are skipped, but not where somebody has said that there is one."""
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.delenv("CI", raising=False)
-    monkeypatch.delenv("TRIOWORKERS_REQUIRE_REDIS", raising=False)
+    for variable in ("CI", "TRIOWORKERS_REQUIRE_REDIS", "TRIOWORKERS_REDIS_SERVER"):
+        monkeypatch.delenv(variable, raising=False)
     with pytest.raises(pytest.skip.Exception, match="no redis-server"):
         need_redis()
     for variable in ("CI", "TRIOWORKERS_REQUIRE_REDIS"):

@@ -13,7 +13,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from redis_support import PATIENCE, Proxy, RedisServer, free_port, open_proxy, until
+from redis_support import PATIENCE, Proxy, RedisServer, free_port, need_setting, open_proxy, until
 from station_support import FakeStation, Life, Place, a_place
 
 from trioworkers.bus.redis.book import Keys
@@ -731,9 +731,10 @@ async def test_another_protocol(redis_server: RedisServer, place: Place) -> None
     assert "speak protocol 1 and this one speaks 2" in await refusal(redis_server.settings, place, protocol=2)
 
 
-async def test_a_server_that_loads(tmp_path: Path, place: Place) -> None:
+async def test_a_server_that_loads(redis_server: RedisServer, tmp_path: Path, place: Place) -> None:
     """A server that loads its data is waited for, but no longer than one attempt may take."""
-    async with RedisServer(tmp_path, "--appendonly", "yes", "--appendfsync", "always") as server:
+    await need_setting(redis_server, "loading-process-events-interval-bytes")
+    async with RedisServer(tmp_path / "loads", "--appendonly", "yes", "--appendfsync", "always") as server:
         await ask(server, *(("SET", f"key{number}", "x") for number in range(5000)))
         server.options += ["--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024"]
         for patience in (0.05, PATIENCE):
