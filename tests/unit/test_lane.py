@@ -441,6 +441,22 @@ async def test_a_hook_that_raises_ends_the_task_of_its_lane() -> None:
     assert story.log == []
 
 
+async def test_a_lane_that_was_interrupted_before_it_rested_is_not_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """B4: an interrupt as a standing lane begins comes out of it, and to close the lane then is to wake nobody."""
+    begin = Lane._begin
+
+    def interrupted(lane: Lane[Item]) -> None:
+        begin(lane)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lane, "_begin", interrupted)
+    story = Story()
+    with pytest.raises(KeyboardInterrupt):
+        await story.data.serve()
+    story.data.close()
+    await trio.lowlevel.checkpoint()
+
+
 # -- numbers -------------------------------------------------------------------------------------------------------------
 
 

@@ -115,8 +115,8 @@ class Lane(Generic[T]):
 
     async def serve(self) -> None:
         """Run what comes, until closed."""
+        self._idle = False  # first: after an interrupt between the two, there must be no task that one would wake
         self._begin()
-        self._idle = False
         while not self.closed:
             if self.waiting:
                 await trio.lowlevel.checkpoint()
