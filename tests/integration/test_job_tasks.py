@@ -9,12 +9,20 @@ from typing import Any
 
 import pytest
 import trio
-from job_support import Counter, Hand, ask, boom, echo
+from job_support import Counter, Hand, ask, boom, echo, failure, nap
 from life_support import own_tasks
 from support import Recorder, settle, within
 from trio.testing import MockClock
 
-from trioworkers import BusEndWorkerMessage, BusJobRequestMessage, JobError, JobStatus, WorkerRunner, job, open_runner
+from trioworkers import (
+    BusEndWorkerMessage,
+    BusJobRequestMessage,
+    JobError,
+    JobStatus,
+    WorkerRunner,
+    job,
+    open_runner,
+)
 from trioworkers.jobs.slots import KEPT
 
 WHOSE: ContextVar[str] = ContextVar("whose", default="nobody's")
@@ -216,3 +224,34 @@ async def test_a_job_leaves_nothing_for_the_collector(kind: str, autojump_clock:
             assert gc.collect() == 0
         finally:
             gc.enable()
+
+
+async def test_a_scope_that_is_left_open_is_its_own_jobs_error(autojump_clock: MockClock) -> None:
+    """A handler that leaves a cancel scope open fails, as in a task of its own; nobody after it is cancelled by that scope."""
+    left = trio.CancelScope()
+
+    async def careless(hand: Hand, message: BusJobRequestMessage) -> None:
+        left.__enter__()
+        hand.script = nap(1)
+
+    doer = Witness("doer", careless)
+    async with open_runner(doer) as runner, within(5):
+        error = await failure(runner, "doer")
+        assert (error.status, "Cancel scope stack corrupted" in str(error)) == (JobStatus.ERROR, True)
+        await settle()
+        left.cancel()
+        assert await ask(runner, "doer") == {"slept": 1}
+    assert len(set(doer.tasks)) == 2
+
+
+async def test_a_lock_is_not_held_by_a_task_that_waits(autojump_clock: MockClock) -> None:
+    """A lock that a handler has not released is broken when its job is done: who waits for it hears of that, and waits no longer."""
+    lock = trio.Lock()
+
+    async def careless(hand: Hand, message: BusJobRequestMessage) -> None:
+        await lock.acquire()
+
+    async with open_runner(Hand("doer", careless)) as runner, within(5):
+        await ask(runner, "doer")
+        with pytest.raises(trio.BrokenResourceError):
+            await lock.acquire()

@@ -54,7 +54,7 @@ from ..types import JobStatus
 from .chain import CHAIN, link
 from .credit import Credit
 from .group import TIMEOUT
-from .slots import Pool, Slot, Slots
+from .slots import Pool, Slot, Slots, Traces
 
 _completed = unchecked(BusJobResponseMessage)
 _chunk = unchecked(BusJobStreamDataMessage)
@@ -293,9 +293,10 @@ class JobResponder:
         assert self._slots is not None  # noqa: S101 - whose slot it is
         try:
             with slot.scope:
+                traces = Traces()
                 while slot.job is not None:
                     answer = await self._handle(slot.job)
-                    if slot.scope.cancel_called:
+                    if slot.scope.cancel_called or traces:
                         return answer
                     self._gone(slot.leave(), answer)
                     del answer  # nothing of a job stays while its task waits for another
