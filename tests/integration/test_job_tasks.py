@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import weakref
 from contextvars import ContextVar
 from typing import Any
@@ -11,14 +12,16 @@ import pytest
 import trio
 from job_support import Counter, Hand, ask, boom, echo, failure, nap
 from life_support import own_tasks
-from support import Recorder, settle, within
+from support import Recorder, ctrl_c, settle, within
 from trio.testing import MockClock
 
 from trioworkers import (
     BusEndWorkerMessage,
     BusJobRequestMessage,
+    BusMessage,
     JobError,
     JobStatus,
+    LocalBus,
     WorkerRunner,
     job,
     open_runner,
@@ -255,3 +258,41 @@ async def test_a_lock_is_not_held_by_a_task_that_waits(autojump_clock: MockClock
         await ask(runner, "doer")
         with pytest.raises(trio.BrokenResourceError):
             await lock.acquire()
+
+
+def test_an_interrupt_does_not_cost_an_answer() -> None:
+    """J1: Ctrl-C that comes while a job is being answered comes out of the run, and the job is answered all the same."""
+
+    class Interrupted(LocalBus):
+        def check(self, message: BusMessage) -> None:
+            """Press Ctrl-C."""
+            signal.raise_signal(signal.SIGINT)
+
+    doer = Hand("doer", echo)
+
+    async def main() -> None:
+        async with open_runner(doer, bus=Interrupted(), handle_sigint=False) as runner:
+            await ask(runner, "doer", cancel_grace=1)
+
+    with ctrl_c(), pytest.RaisesGroup(KeyboardInterrupt):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert doer.statistics().answering.ended == {"completed": 1}
+
+
+def test_an_interrupt_of_a_handler_is_an_interrupt() -> None:
+    """Ctrl-C that hits a handler's own code stops it there, and its worker with it; its job is answered as cancelled."""
+    log: list[str] = []
+
+    async def press(hand: Hand, message: BusJobRequestMessage) -> None:
+        signal.raise_signal(signal.SIGINT)
+        log.append("went on")
+
+    doer = Hand("doer", press)
+
+    async def main() -> None:
+        async with open_runner(doer, handle_sigint=False) as runner:
+            await ask(runner, "doer", cancel_grace=1)
+
+    with ctrl_c(), pytest.RaisesGroup(KeyboardInterrupt, JobError):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert (log, doer.statistics().answering.ended) == ([], {"cancelled": 1})

@@ -277,6 +277,7 @@ class JobResponder:
 
     # -- running -----------------------------------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection  # an interrupt is the handler's affair: whoever has asked is answered
     async def _work(self, slot: Slot[Job]) -> None:
         answer: BusJobAnswerMessage | None = None
         try:
@@ -309,6 +310,7 @@ class JobResponder:
         assert slot.job is not None  # noqa: S101 - nobody cancels a slot that waits
         return self._given_up(slot.job)
 
+    @trio.lowlevel.disable_ki_protection
     async def _handle(self, job: Job) -> BusJobAnswerMessage:
         await trio.lowlevel.checkpoint_if_cancelled()
         if job.turn is not None:
