@@ -22,6 +22,7 @@ from trioworkers import (
     JobError,
     JobStatus,
     LocalBus,
+    Observer,
     WorkerRunner,
     job,
     open_runner,
@@ -258,6 +259,27 @@ async def test_a_lock_is_not_held_by_a_task_that_waits(autojump_clock: MockClock
         await ask(runner, "doer")
         with pytest.raises(trio.BrokenResourceError):
             await lock.acquire()
+
+
+async def test_an_observer_may_cancel_what_surrounds_a_job_that_has_been_accepted(autojump_clock: MockClock) -> None:
+    """J1: such a job is answered, once, as cancelled, also if the task that is to do it has waited for it."""
+    outer = trio.CancelScope()
+    accepted: list[str] = []
+
+    class Canceller(Observer):
+        def job_accepted(self, name: str, request: BusJobRequestMessage) -> None:
+            """Cancel all at the second job."""
+            accepted.append(request.job_id)
+            if len(accepted) == 2:
+                outer.cancel()
+
+    doer = Hand("doer", echo)
+    with outer:
+        async with open_runner(doer, observers=[Canceller()]) as runner:
+            await ask(runner, "doer")
+            await settle()
+            await ask(runner, "doer")
+    assert doer.statistics().answering.ended == {"completed": 1, "cancelled": 1}
 
 
 def test_an_interrupt_does_not_cost_an_answer() -> None:

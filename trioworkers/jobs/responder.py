@@ -261,9 +261,9 @@ class JobResponder:
             handler.queue.append(job)
         self.active[request.job_id] = self.running[request.job_id] = job
         self._load.add()
-        if tell := observers.job_accepted:
-            tell(self.name, request)
         self._slots.begin(slot, job, f"job:{request.job_name or 'on_job_request'}#{request.job_id}@{self.name}")
+        if tell := observers.job_accepted:  # last: who is told may cancel what is around, and a slot that is taken would not know
+            tell(self.name, request)
 
     def _handler_for(self, request: BusJobRequestMessage) -> Handler | None:
         handler = self._handlers.get(request.job_name) if request.job_name is not None else None
