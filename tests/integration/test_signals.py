@@ -223,6 +223,27 @@ def test_ctrl_c_in_a_worker_comes_out_in_the_group() -> None:
     assert (type(error), error.__notes__) == (KeyboardInterrupt, ["raised in worker house/a"])
 
 
+def test_ctrl_c_at_a_workers_very_first_step_is_that_workers_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``handle_sigint=False``: however early it comes, whoever starts the worker hears of it, and waits for nobody."""
+    steps: list[object] = []
+
+    class Chain:
+        def set(self, value: object) -> None:
+            """Press Ctrl-C at the first step of the first worker: before it there is the runner's own."""
+            steps.append(value)
+            if len(steps) == 2:
+                strike(signal.SIGINT)
+
+    async def main() -> None:
+        async with open_runner(BaseWorker("a"), handle_sigint=False):
+            pass
+
+    monkeypatch.setattr("trioworkers.worker.family.CHAIN", Chain())
+    with ctrl_c(), pytest.raises(BaseExceptionGroup) as raised:
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert [type(error) for error in told(raised.value)] == [KeyboardInterrupt]
+
+
 def test_in_a_thread_signals_are_left_alone() -> None:
     """Signals are the main thread's: a runner in another thread runs without watching any, and ends as told."""
     before = handlers()

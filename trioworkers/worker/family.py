@@ -332,6 +332,7 @@ class Family:
         self.inbox.load.done()
         launch.ready()
 
+    @trio.lowlevel.enable_ki_protection  # an interrupt is an error of the child's: whoever has started it hears how it ended
     async def _seat(self, child: Family, launch: Launch) -> None:
         """Hold a child's life: the task that owns it, in this worker's nursery."""
         run = child._run
@@ -364,6 +365,7 @@ class Family:
 
     # -- the boundary ------------------------------------------------------------------------------------------------------
 
+    @trio.lowlevel.disable_ki_protection
     async def live(self, body: Callable[[*Ts], Awaitable[None]], *args: *Ts) -> None:
         """Run ``body`` as this worker's whole life; its errors are in ``lifecycle.errors`` when this returns.
 
@@ -371,9 +373,9 @@ class Family:
             trio.Cancelled: Something around this worker was cancelled.
         """
         lifecycle = self.lifecycle
-        CHAIN.set(())
         found: list[BaseException] = []
         try:
+            CHAIN.set(())
             if lifecycle.state is WorkerState.ATTACHED:
                 lifecycle.start()
             lifecycle.occupy()
