@@ -263,6 +263,7 @@ class Family:
 
     # -- starting ----------------------------------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection  # the body's own code can be interrupted, the leaving of the nursery cannot
     async def household(self, params: WorkerParams, body: Callable[[trio.Nursery, *Ts], Awaitable[None]], *args: *Ts) -> None:
         """Run ``body`` with the nursery in which it and its children live; closed to newcomers when it is being left.
 
@@ -403,6 +404,7 @@ class Family:
         if self.lifecycle.errors:
             raise flat_group(message, self.lifecycle.errors)
 
+    @trio.lowlevel.enable_ki_protection
     async def _leave(self, found: list[BaseException]) -> None:
         lifecycle = self.lifecycle
         errors = [error for error in found if type(error) is not trio.Cancelled]  # which is final, and slow to ask by isinstance()
