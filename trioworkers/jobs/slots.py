@@ -69,14 +69,11 @@ class Traces:
 
     def __init__(self) -> None:
         self._task = trio.lowlevel.current_task()
-        self._innermost = self._scope()
+        self._innermost = getattr(self._task, "_cancel_status", None)
 
     def __bool__(self) -> bool:
         """Whether anything is left."""
-        return self._scope() is not self._innermost or self._task in _HOLDERS
-
-    def _scope(self) -> object:
-        return getattr(self._task, "_cancel_status", None)
+        return getattr(self._task, "_cancel_status", None) is not self._innermost or self._task in _HOLDERS
 
 
 @attrs.define(eq=False, repr=False)
