@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 from job_support import Counter, Hand, Log, ask, boom, echo, failure, forever, nap, tidy
-from support import Recorder, settle, within
+from support import Recorder, ctrl_c, settle, within
 from trio.testing import MockClock
 
 from trioworkers import (
@@ -21,6 +22,7 @@ from trioworkers import (
     JobFailed,
     JobGroupError,
     JobStatus,
+    Observer,
     WorkerReadyData,
     WorkerStateError,
     job,
@@ -548,3 +550,46 @@ async def test_a_hook_may_wait_for_a_job_that_reads_a_long_stream(autojump_clock
         await runner.add_workers(Hand("between", pass_on))
         await settle()
     assert log == [{"read": 200}, *["hook"] * 200]
+
+
+# -- an interrupt --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", [None, 1], ids=["its body raised", "it timed out"])
+def test_an_interrupt_comes_out_of_a_block_when_its_job_is_over(timeout: float | None) -> None:
+    """J6: like a nursery, a block in the main task that waits for its job when Ctrl-C comes waits on, and is left with that."""
+    log: Log = []
+
+    async def press() -> None:
+        await trio.sleep(2)
+        signal.raise_signal(signal.SIGINT)
+
+    async def main() -> None:
+        trio.lowlevel.spawn_system_task(press)
+        async with open_runner(Hand("doer", tidy(5, log)), handle_sigint=False) as runner:
+            with pytest.raises(KeyboardInterrupt):
+                async with runner.job("doer", name="do", timeout=timeout):
+                    await trio.sleep(1)
+                    raise ValueError("boom")
+            log.append(trio.current_time())
+
+    with ctrl_c():
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert log == [("doer", "gone", 6), 6]
+
+
+def test_an_interrupt_does_not_leave_a_request_half_asked() -> None:
+    """J1: Ctrl-C that comes while a request is being sent comes out of its block, with nothing left that one would wait for."""
+
+    class Presser(Observer):
+        def job_asked(self, name: str, job_id: str, worker_names: tuple[str, ...]) -> None:
+            """Press Ctrl-C."""
+            signal.raise_signal(signal.SIGINT)
+
+    async def main() -> None:
+        async with open_runner(Hand("doer", forever), handle_sigint=False, observers=[Presser()]) as runner:
+            with pytest.raises(KeyboardInterrupt):
+                await ask(runner, "doer")
+
+    with ctrl_c():
+        trio.run(main, clock=MockClock(autojump_threshold=0))

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import gc
+import signal
 import weakref
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 import trio
-from job_support import Counter, Hand, ask, boom, echo
+from job_support import Counter, Hand, ask, boom, echo, failure, nap
 from life_support import own_tasks
-from support import Recorder, settle, within
+from support import Recorder, ctrl_c, settle, within
 from trio.testing import MockClock
 
-from trioworkers import BusEndWorkerMessage, BusJobRequestMessage, JobError, JobStatus, WorkerRunner, job, open_runner
+from trioworkers import (
+    BusEndWorkerMessage,
+    BusJobRequestMessage,
+    BusMessage,
+    JobError,
+    JobStatus,
+    LocalBus,
+    Observer,
+    WorkerRunner,
+    job,
+    open_runner,
+)
 from trioworkers.jobs.slots import KEPT
 
 WHOSE: ContextVar[str] = ContextVar("whose", default="nobody's")
@@ -216,3 +228,93 @@ async def test_a_job_leaves_nothing_for_the_collector(kind: str, autojump_clock:
             assert gc.collect() == 0
         finally:
             gc.enable()
+
+
+async def test_a_scope_that_is_left_open_is_its_own_jobs_error(autojump_clock: MockClock) -> None:
+    """A handler that leaves a cancel scope open fails, as in a task of its own; nobody after it is cancelled by that scope."""
+    left = trio.CancelScope()
+
+    async def careless(hand: Hand, message: BusJobRequestMessage) -> None:
+        left.__enter__()
+        hand.script = nap(1)
+
+    doer = Witness("doer", careless)
+    async with open_runner(doer) as runner, within(5):
+        error = await failure(runner, "doer")
+        assert (error.status, "Cancel scope stack corrupted" in str(error)) == (JobStatus.ERROR, True)
+        await settle()
+        left.cancel()
+        assert await ask(runner, "doer") == {"slept": 1}
+    assert len(set(doer.tasks)) == 2
+
+
+async def test_a_lock_is_not_held_by_a_task_that_waits(autojump_clock: MockClock) -> None:
+    """A lock that a handler has not released is broken when its job is done: who waits for it hears of that, and waits no longer."""
+    lock = trio.Lock()
+
+    async def careless(hand: Hand, message: BusJobRequestMessage) -> None:
+        await lock.acquire()
+
+    async with open_runner(Hand("doer", careless)) as runner, within(5):
+        await ask(runner, "doer")
+        with pytest.raises(trio.BrokenResourceError):
+            await lock.acquire()
+
+
+async def test_an_observer_may_cancel_what_surrounds_a_job_that_has_been_accepted(autojump_clock: MockClock) -> None:
+    """J1: such a job is answered, once, as cancelled, also if the task that is to do it has waited for it."""
+    outer = trio.CancelScope()
+    accepted: list[str] = []
+
+    class Canceller(Observer):
+        def job_accepted(self, name: str, request: BusJobRequestMessage) -> None:
+            """Cancel all at the second job."""
+            accepted.append(request.job_id)
+            if len(accepted) == 2:
+                outer.cancel()
+
+    doer = Hand("doer", echo)
+    with outer:
+        async with open_runner(doer, observers=[Canceller()]) as runner:
+            await ask(runner, "doer")
+            await settle()
+            await ask(runner, "doer")
+    assert doer.statistics().answering.ended == {"completed": 1, "cancelled": 1}
+
+
+def test_an_interrupt_does_not_cost_an_answer() -> None:
+    """J1: Ctrl-C that comes while a job is being answered comes out of the run, and the job is answered all the same."""
+
+    class Interrupted(LocalBus):
+        def check(self, message: BusMessage) -> None:
+            """Press Ctrl-C."""
+            signal.raise_signal(signal.SIGINT)
+
+    doer = Hand("doer", echo)
+
+    async def main() -> None:
+        async with open_runner(doer, bus=Interrupted(), handle_sigint=False) as runner:
+            await ask(runner, "doer", cancel_grace=1)
+
+    with ctrl_c(), pytest.RaisesGroup(KeyboardInterrupt):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert doer.statistics().answering.ended == {"completed": 1}
+
+
+def test_an_interrupt_of_a_handler_is_an_interrupt() -> None:
+    """Ctrl-C that hits a handler's own code stops it there, and its worker with it; its job is answered as cancelled."""
+    log: list[str] = []
+
+    async def press(hand: Hand, message: BusJobRequestMessage) -> None:
+        signal.raise_signal(signal.SIGINT)
+        log.append("went on")
+
+    doer = Hand("doer", press)
+
+    async def main() -> None:
+        async with open_runner(doer, handle_sigint=False) as runner:
+            await ask(runner, "doer", cancel_grace=1)
+
+    with ctrl_c(), pytest.RaisesGroup(KeyboardInterrupt, JobError):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert (log, doer.statistics().answering.ended) == ([], {"cancelled": 1})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -16,7 +16,17 @@ from life_support import Actor, Log, Napper, Slow, idle, state, told
 from support import ctrl_c, settle, within
 from trio.testing import MockClock
 
-from trioworkers import BaseWorker, WorkerRunner, WorkerState, WorkerStateError, open_runner
+from trioworkers import (
+    BaseWorker,
+    BusJobRequestMessage,
+    Observer,
+    WorkerParams,
+    WorkerRunner,
+    WorkerState,
+    WorkerStateError,
+    job,
+    open_runner,
+)
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
 
@@ -221,6 +231,82 @@ def test_ctrl_c_in_a_worker_comes_out_in_the_group() -> None:
         trio.run(main, clock=MockClock(autojump_threshold=0))
     (error,) = told(raised.value)
     assert (type(error), error.__notes__) == (KeyboardInterrupt, ["raised in worker house/a"])
+
+
+def test_ctrl_c_at_a_workers_very_first_step_is_that_workers_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``handle_sigint=False``: however early it comes, whoever starts the worker hears of it, and waits for nobody."""
+    steps: list[object] = []
+
+    class Chain:
+        def set(self, value: object) -> None:
+            """Press Ctrl-C at the first step of the first worker: before it there is the runner's own."""
+            steps.append(value)
+            if len(steps) == 2:
+                strike(signal.SIGINT)
+
+    async def main() -> None:
+        async with open_runner(BaseWorker("a"), handle_sigint=False):
+            pass
+
+    monkeypatch.setattr("trioworkers.worker.family.CHAIN", Chain())
+    with ctrl_c(), pytest.raises(BaseExceptionGroup) as raised:
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert [type(error) for error in told(raised.value)] == [KeyboardInterrupt]
+
+
+async def test_user_code_can_be_interrupted_wherever_it_runs(autojump_clock: MockClock) -> None:
+    """KeyboardInterrupt is kept from the library's own steps, and from nobody else's: not a life, a hook, a job or a body."""
+    protected: dict[str, bool] = {}
+
+    def note(where: str) -> None:
+        protected[where] = trio.lowlevel.currently_ki_protected()
+
+    class Noter(BaseWorker):
+        async def run(self, params: WorkerParams, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+            """A life."""
+            note("run")
+            await super().run(params, task_status=task_status)
+
+        async def start(self) -> None:
+            """Its beginning."""
+            note("start")
+            await super().start()
+
+        async def on_activated(self, args: dict[str, Any] | None) -> None:
+            """A hook."""
+            note("hook")
+
+        @job
+        async def work(self, message: BusJobRequestMessage) -> None:
+            """A job."""
+            note("job")
+
+        @job
+        async def stream(self, message: BusJobRequestMessage) -> AsyncIterator[dict[str, Any]]:
+            """A stream."""
+            note("stream")
+            yield {}
+
+    class Looker(Observer):
+        def worker_state(self, name: str, old: WorkerState, new: WorkerState, why: str | None) -> None:
+            """The library's own steps."""
+            note(f"{new}")
+
+    async with open_runner(Noter("a"), observers=[Looker()]) as runner, within(1):
+        note("open_runner")
+        for name in ("work", "stream"):
+            async with runner.job("a", name=name):
+                note("block")
+    assert {where for where, kept in protected.items() if not kept} >= {
+        "run",
+        "start",
+        "hook",
+        "job",
+        "stream",
+        "open_runner",
+        "block",
+    }
+    assert protected["finished"]
 
 
 def test_in_a_thread_signals_are_left_alone() -> None:

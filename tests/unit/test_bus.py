@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -338,6 +339,28 @@ def test_an_effect_that_raises_costs_no_other_message() -> None:
     assert log == ["a", "b", "c"]
     bus.post(note("d"))
     assert log == ["a", "b", "c", "d"]
+
+
+def test_however_many_deliveries_raise_the_first_is_told() -> None:
+    """B5: when an effect raises, and all that was posted inside it does, the first error comes out, and tells how many followed."""
+    bus = LocalBus()
+    many = sys.getrecursionlimit()
+    subscriber = Subscriber("w")
+
+    def effect(message: Note) -> None:
+        if message.text == "first":
+            for _ in range(many):
+                bus.post(note("later"))
+        raise ValueError(f"boom {message.text}")
+
+    subscriber.effect(Note, effect)
+    subscribed(bus, subscriber)
+    with pytest.raises(ValueError, match="boom first") as caught:
+        bus.post(note("first"))
+    assert caught.value.__notes__ == [
+        f"{many} more messages, posted meanwhile, could not be delivered either; the last: ValueError: boom later"
+    ]
+    assert bus.statistics().posted == many + 1
 
 
 def test_no_interrupt_between_a_message_and_its_effect() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 
@@ -439,6 +440,42 @@ async def test_a_hook_that_raises_ends_the_task_of_its_lane() -> None:
         await story.data.serve()
     assert (story.data.waiting, story.data.handled, story.data.busy, story.load.count) == (1, 1, False, 1)
     assert story.log == []
+
+
+async def test_a_lane_that_was_interrupted_before_it_rested_is_not_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """B4: an interrupt as a standing lane begins comes out of it, and to close the lane then is to wake nobody."""
+    begin = Lane._begin
+
+    def interrupted(lane: Lane[Item]) -> None:
+        begin(lane)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lane, "_begin", interrupted)
+    story = Story()
+    with pytest.raises(KeyboardInterrupt):
+        await story.data.serve()
+    story.data.close()
+    await trio.lowlevel.checkpoint()
+
+
+async def test_a_lane_that_was_interrupted_as_it_took_something_up_can_be_closed() -> None:
+    """B5: an interrupt then comes out of the lane, what it cost is not something to do any more, and the rest is dropped."""
+
+    class Interrupted(deque[Item]):
+        def popleft(self) -> Item:
+            """The first time, interrupt whoever takes it."""
+            item = super().popleft()
+            if not story.data.closed:
+                raise KeyboardInterrupt
+            return item
+
+    story = Story()
+    story.put(story.data, "a", "b")
+    story.data._queued = Interrupted(story.data._items)
+    with pytest.raises(KeyboardInterrupt):
+        await story.data.serve()
+    story.data.close()
+    assert (story.data.waiting, story.data.dropped, story.load.count) == (0, 1, 0)
 
 
 # -- numbers -------------------------------------------------------------------------------------------------------------

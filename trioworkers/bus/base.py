@@ -20,6 +20,7 @@ import attrs
 import trio
 
 from .._checks import check_seconds
+from .._leaves import describe
 from .._sources import IdSource, present_ids
 from ..errors import DuplicateWorkerError
 from ..messages import BusMessage, Priority
@@ -216,10 +217,23 @@ class WorkerBus(ABC):
             self._route(message)
             while self._underway:
                 self._route(self._underway.popleft())
+        except BaseException as error:  # perhaps a publish's: the rest is delivered all the same
+            self._deliver_rest(error)
+            raise
         finally:
             self._delivering = False
-            if self._underway:  # something raised, perhaps a publish: the rest is delivered all the same
+            if self._underway:  # a garbage collection, between the last look and here
                 self.hand_in(self._underway.popleft())
+
+    def _deliver_rest(self, first: BaseException) -> None:
+        failed, last = 0, ""
+        while self._underway:
+            try:
+                self._route(self._underway.popleft())
+            except BaseException as error:  # noqa: BLE001 - told with the first
+                failed, last = failed + 1, describe(error)
+        if failed:
+            first.add_note(f"{failed} more messages, posted meanwhile, could not be delivered either; the last: {last}")
 
     def check(self, message: BusMessage) -> None:
         """Do nothing, if a message can be sent to its target: for those who must know before they do something else.

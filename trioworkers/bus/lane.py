@@ -103,8 +103,8 @@ class Lane(Generic[T]):
             return
         self.closed = True
         lost, self.waiting = self.waiting, 0
-        for _ in range(lost):
-            self._drop(self._items.popleft())
+        while self._queued:  # not as often as is waiting: an interrupt may have come as one was taken up
+            self._drop(self._queued.popleft())
         self._load.done(lost)
         self._move()
         self._rouse()
@@ -115,8 +115,8 @@ class Lane(Generic[T]):
 
     async def serve(self) -> None:
         """Run what comes, until closed."""
+        self._idle = False  # first: after an interrupt between the two, there must be no task that one would wake
         self._begin()
-        self._idle = False
         while not self.closed:
             if self.waiting:
                 await trio.lowlevel.checkpoint()

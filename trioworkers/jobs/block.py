@@ -71,6 +71,7 @@ class _Block(Generic[E]):
         """
         return self._entered().job_id
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         """Wait until all are ready, and ask them.
 
@@ -108,6 +109,7 @@ class _Block(Generic[E]):
         elif group.deadline < float("inf"):
             self._scope.deadline = float("inf")
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
@@ -119,7 +121,12 @@ class _Block(Generic[E]):
             reason = TIMEOUT if self._scope.cancel_called else f"its block was left with {type(error).__name__}"
             self._requester.cancel(group, reason)
         self._events.discard()
-        left_behind = [] if group.is_over else await self._acknowledged(group)  # noqa: ASYNC102 - it shields itself
+        left_behind: list[str] = []
+        try:
+            if not group.is_over:
+                left_behind = await self._acknowledged(group)  # noqa: ASYNC102 - it shields itself
+        except KeyboardInterrupt as interrupt:  # it comes out in place of what it has interrupted
+            error = interrupt
         error = _remainder(self._scope, error)
         if error is None and group.failure is not None:
             error = self._shape_error(group.group_error())
@@ -141,11 +148,24 @@ class _Block(Generic[E]):
         return None
 
     async def _acknowledged(self, group: JobGroup) -> list[str]:
-        """Wait until no handler runs any more, or the grace is over; return whose still do."""
+        """Wait until no handler runs any more, or the grace is over; return whose still do.
+
+        Raises:
+            KeyboardInterrupt: It came meanwhile, for this is the main task: as in a nursery, it waits as well.
+        """
         deadline = float("inf") if self._grace is None else trio.current_time() + self._grace
+        interrupt: KeyboardInterrupt | None = None
         with trio.CancelScope(shield=True, deadline=deadline):
-            await group.wait_acknowledged()
-        return self._requester.leave_behind(group)
+            while not group.is_over:
+                try:
+                    await group.wait_acknowledged()
+                except KeyboardInterrupt as error:
+                    interrupt = error
+        left_behind = self._requester.leave_behind(group)
+        if interrupt is not None:
+            _note_left_behind(interrupt, left_behind)
+            raise interrupt
+        return left_behind
 
     def __aiter__(self) -> EventIterator[E]:
         """Iterate over what the handlers send; ends when all have answered.

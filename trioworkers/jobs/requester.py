@@ -428,6 +428,7 @@ class JobRequester:
 
     # -- sending and showing -----------------------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection
     def _send(self, bus: WorkerBus, group: JobGroup, request: Request, ambient: float) -> None:
         self.groups[group.job_id] = group
         self._load.add()

@@ -54,7 +54,7 @@ from ..types import JobStatus
 from .chain import CHAIN, link
 from .credit import Credit
 from .group import TIMEOUT
-from .slots import Pool, Slot, Slots
+from .slots import Pool, Slot, Slots, Traces
 
 _completed = unchecked(BusJobResponseMessage)
 _chunk = unchecked(BusJobStreamDataMessage)
@@ -261,9 +261,9 @@ class JobResponder:
             handler.queue.append(job)
         self.active[request.job_id] = self.running[request.job_id] = job
         self._load.add()
-        if tell := observers.job_accepted:
-            tell(self.name, request)
         self._slots.begin(slot, job, f"job:{request.job_name or 'on_job_request'}#{request.job_id}@{self.name}")
+        if tell := observers.job_accepted:  # last: who is told may cancel what is around, and a slot that is taken would not know
+            tell(self.name, request)
 
     @property
     def _slots(self) -> Slots[Job]:
@@ -286,6 +286,7 @@ class JobResponder:
 
     # -- running -----------------------------------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection  # an interrupt is the handler's affair: whoever has asked is answered
     async def _work(self, slot: Slot[Job]) -> None:
         answer: BusJobAnswerMessage | None = None
         try:
@@ -301,9 +302,10 @@ class JobResponder:
         """
         try:
             with slot.scope:
+                traces = Traces()
                 while slot.job is not None:
                     answer = await self._handle(slot.job)
-                    if slot.scope.cancel_called:
+                    if slot.scope.cancel_called or traces:
                         return answer
                     self._gone(slot.leave(), answer)
                     del answer  # nothing of a job stays while its task waits for another
@@ -316,6 +318,7 @@ class JobResponder:
         assert slot.job is not None  # noqa: S101 - nobody cancels a slot that waits
         return self._given_up(slot.job)
 
+    @trio.lowlevel.disable_ki_protection
     async def _handle(self, job: Job) -> BusJobAnswerMessage:
         await trio.lowlevel.checkpoint_if_cancelled()
         if job.turn is not None:

@@ -1,9 +1,10 @@
 """Tasks that do one job after the other.
 
-To start a task and to open a cancel scope is half the price of a small job. So a task whose job has ended well does not end: it waits
+To start a task and to open a cancel scope is a good part of the price of a small job. So a task whose job has ended well stays: it waits
 for another job of its worker, inside its scope, which is as good as new. Each running job has a task and a scope of its own all the
 same, and finds nothing in them of the one before: it brings its own name and its own context variables. A job that was cancelled, or
-whose handler raised, takes its task and its scope with it.
+whose handler raised, takes its task and its scope with it; and so does one that has left something behind there, for which a task has
+to answer when it ends (:class:`Traces`).
 
 **Waiting costs memory**, so a whole tree of workers shares one :class:`Pool`. It keeps :data:`KEPT` waiting tasks, and lets the one go
 that has waited longest: a worker that did one job, once, does not hold a task for ever because of it.
@@ -11,18 +12,22 @@ that has waited longest: a worker that did one job, once, does not hold a task f
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Final, Generic, TypeVar
 
 import attrs
 import trio
+from trio.lowlevel import add_parking_lot_breaker
 
 KEPT: Final = 256
 """How many tasks of a tree of workers may wait for another job; each takes about 4 KB."""
 
 J = TypeVar("J")
+
+_HOLDERS: Final[Container[trio.lowlevel.Task]] = add_parking_lot_breaker.__globals__.get("GLOBAL_PARKING_LOT_BREAKER", ())
+"""The tasks that hold a lock."""
 
 
 class Pool:
@@ -50,6 +55,25 @@ class Pool:
     def remove(self, slot: object) -> None:
         """It waits no longer."""
         del self._waiting[slot]
+
+
+class Traces:
+    """What a job can leave behind in its task, to be made inside its scope before the first: it tells whether one has.
+
+    A cancel scope (or a nursery) that is still open would cancel whatever the task does next, and leaving the job's scope inside it is
+    the error that it ought to be. A lock that is still held is broken by trio when its task ends, and by nothing else. Trio has no
+    public name for either; should it give them other names, nothing is found, and each job is taken for a tidy one.
+    """
+
+    __slots__ = ("_innermost", "_task")
+
+    def __init__(self) -> None:
+        self._task = trio.lowlevel.current_task()
+        self._innermost = getattr(self._task, "_cancel_status", None)
+
+    def __bool__(self) -> bool:
+        """Whether anything is left."""
+        return getattr(self._task, "_cancel_status", None) is not self._innermost or self._task in _HOLDERS
 
 
 @attrs.define(eq=False, repr=False)

@@ -18,6 +18,7 @@ from .runner import WorkerRunner
 
 
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def open_runner(
     *workers: BaseWorker,
     name: str | None = None,

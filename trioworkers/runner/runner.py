@@ -359,6 +359,7 @@ class WorkerRunner:
         params = WorkerParams(trio_token=trio.lowlevel.current_trio_token(), shutdown_timeout=self._shutdown_timeout)
         await self._family.household(params, self._dwell, task_status)
 
+    @trio.lowlevel.disable_ki_protection
     async def _dwell(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         self._requester.open(nursery)
         self._inbox.system.open(nursery)  # before it is ready itself: roots may die as soon as they live

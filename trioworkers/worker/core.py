@@ -163,6 +163,7 @@ class WorkerCore:
             self.watches.close()
             self.registry().unregister(self.name)
 
+    @trio.lowlevel.disable_ki_protection
     async def _dwell(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
         self.requester.open(nursery)
         self.failures.open(nursery)  # before it is ready itself: its children may die as soon as they live

@@ -263,6 +263,7 @@ class Family:
 
     # -- starting ----------------------------------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection  # the body's own code can be interrupted, the leaving of the nursery cannot
     async def household(self, params: WorkerParams, body: Callable[[trio.Nursery, *Ts], Awaitable[None]], *args: *Ts) -> None:
         """Run ``body`` with the nursery in which it and its children live; closed to newcomers when it is being left.
 
@@ -332,6 +333,7 @@ class Family:
         self.inbox.load.done()
         launch.ready()
 
+    @trio.lowlevel.enable_ki_protection  # an interrupt is an error of the child's: whoever has started it hears how it ended
     async def _seat(self, child: Family, launch: Launch) -> None:
         """Hold a child's life: the task that owns it, in this worker's nursery."""
         run = child._run
@@ -364,6 +366,7 @@ class Family:
 
     # -- the boundary ------------------------------------------------------------------------------------------------------
 
+    @trio.lowlevel.disable_ki_protection
     async def live(self, body: Callable[[*Ts], Awaitable[None]], *args: *Ts) -> None:
         """Run ``body`` as this worker's whole life; its errors are in ``lifecycle.errors`` when this returns.
 
@@ -371,9 +374,9 @@ class Family:
             trio.Cancelled: Something around this worker was cancelled.
         """
         lifecycle = self.lifecycle
-        CHAIN.set(())
         found: list[BaseException] = []
         try:
+            CHAIN.set(())
             if lifecycle.state is WorkerState.ATTACHED:
                 lifecycle.start()
             lifecycle.occupy()
@@ -401,6 +404,7 @@ class Family:
         if self.lifecycle.errors:
             raise flat_group(message, self.lifecycle.errors)
 
+    @trio.lowlevel.enable_ki_protection
     async def _leave(self, found: list[BaseException]) -> None:
         lifecycle = self.lifecycle
         errors = [error for error in found if type(error) is not trio.Cancelled]  # which is final, and slow to ask by isinstance()
