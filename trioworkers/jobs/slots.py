@@ -1,10 +1,10 @@
 """Tasks that do one job after the other.
 
-To start a task and to open a cancel scope is a good part of the price of a small job. So a task whose job has ended well stays: it waits
-for another job of its worker, inside its scope, which is as good as new. Each running job has a task and a scope of its own all the
-same, and finds nothing in them of the one before: it brings its own name and its own context variables. A job that was cancelled, or
-whose handler raised, takes its task and its scope with it; and so does one that has left something behind there, for which a task has
-to answer when it ends (:class:`Traces`).
+To start a task and to open a cancel scope is a good part of the price of a small job. So a task whose job has ended well stays, and
+waits for another job of its worker, inside its scope, which is as good as new. Each running job has a task and a scope of its own all
+the same, and finds nothing in them of the one before: it brings its own name and its own context variables. A job that was cancelled,
+or whose handler raised, takes its task and its scope with it; and so does one that has left something behind there, for which a task
+has to answer when it ends (:class:`Traces`).
 
 **Waiting costs memory**, so a whole tree of workers shares one :class:`Pool`. It keeps :data:`KEPT` waiting tasks, and lets the one go
 that has waited longest: a worker that did one job, once, does not hold a task for ever because of it.
