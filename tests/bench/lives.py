@@ -16,7 +16,7 @@ from trioworkers import BaseWorker, BusDataMessage, WorkerRunner, handles
 CASES = (
     Case("roots", "{size} roots, each", 100, rounds=5),
     Case("roots", "{size} roots, each", 300, rounds=3, quick=False),
-    Case("roots", "{size} roots, each", 1_000, rounds=5, without=(THEIRS,)),
+    Case("roots", "{size} roots, each", 1_000, rounds=2, quick=False),
     Case("roots", "{size} roots, each", 10_000, rounds=3, quick=False, without=(THEIRS,)),
     Case("children", "{size} children of one worker, each", 100, rounds=5, quick=False),
     Case("children", "{size} children of one worker, each", 300, rounds=3, quick=False),
@@ -26,7 +26,7 @@ CASES = (
     Case("brief", "{size} short lives, one after the other, each", 2_000, rounds=3, quick=False, without=(THEIRS,)),
     Case("tree", "a tree of {size}, ten children each, each", 100, rounds=5),
     Case("tree", "a tree of {size}, ten children each, each", 300, rounds=3, quick=False),
-    Case("tree", "a tree of {size}, ten children each, each", 1_000, rounds=5, without=(THEIRS,)),
+    Case("tree", "a tree of {size}, ten children each, each", 1_000, rounds=2, quick=False),
     Case("chain", "a chain {size} deep, each", 100, rounds=5),
     Case("chain", "a chain {size} deep, each", 300, rounds=3, quick=False, without=(FLOOR,)),
     Case("chain", "a chain {size} deep, each", 1_000, rounds=3, quick=False, without=(THEIRS, FLOOR)),

@@ -18,6 +18,9 @@ from .roster import Roster
 COUNT: Final = 32
 """How many entries of each stream one read takes at most: all their frames are handed over without a pause."""
 
+TURNS: Final = 3
+"""How many turns of the scheduler come between a read that has brought something and the next: in these, what came is handled, whoever
+has waited for it goes on, and what they say to it is written. To read again first would delay that, and take what comes in crumbs."""
 
 KEPT: Final = 65_536
 """About how many bytes that have been read may lie in a stream before they are removed."""
@@ -50,9 +53,8 @@ class Cursor:
 class Reading:
     """Reads an inbox and the news, and fetches the list of members when it may have changed.
 
-    What comes is handled where the server's replies are read, and the next read given there: no other task has to wake up for it.
-    Entries that have been read are removed when they are many, or nothing comes; those that were read when a connection was lost are
-    not read again.
+    What comes is handed over where the server's replies are read: no other task has to wake up for it. Entries that have been read are
+    removed when they are many, or nothing comes; those that were read when a connection was lost are not read again.
 
     Args:
         keys: Where everything is.
@@ -69,7 +71,8 @@ class Reading:
     _patience: float
     _inbox: tuple[Cursor, Cursor] = attrs.field(init=False)
     _news: Cursor = attrs.field(init=False)
-    _pause: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _came: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _brought: bool = attrs.field(default=True, init=False)
 
     def __attrs_post_init__(self) -> None:
         me = self._station.incarnation
@@ -90,9 +93,11 @@ class Reading:
         while True:
             while self._roster.stale or self._roster.waiting:
                 await self._look(line)
-            self._pause = trio.Event()
-            self._follow(line, KEPT)
-            await self._pause.wait()
+            self._came = trio.Event()
+            self._follow(line)
+            await self._came.wait()
+            for _ in range(TURNS if self._brought else 0):
+                await trio.lowlevel.checkpoint()
 
     async def _look(self, line: RedisLine) -> None:
         """Read what is there, and before that the list of members, if it may have changed."""
@@ -108,20 +113,17 @@ class Reading:
         if self._take(dict(replies[-1] or [])):
             self._roster.emptied()
 
-    def _follow(self, line: RedisLine, kept: int) -> None:
-        """Read what comes; remove what has been read, if it is more than this."""
-        commands = [*self._trims(kept), self._xread("BLOCK", milliseconds(self._block))]
-        line.give(commands, partial(self._came, line), silence=self._block + self._patience)
+    def _follow(self, line: RedisLine) -> None:
+        """Read what comes; remove what has been read, if it is much, or if nothing came."""
+        commands = [*self._trims(KEPT if self._brought else 0), self._xread("BLOCK", milliseconds(self._block))]
+        line.give(commands, partial(self._answered, line), silence=self._block + self._patience)
 
-    def _came(self, line: RedisLine, replies: Sequence[Reply]) -> None:
-        if not sound(line, replies):
-            return
-        streams = replies[-1]
-        self._take(dict(streams or []))
-        if self._roster.stale:
-            self._pause.set()
-        else:
-            self._follow(line, KEPT if streams else 0)
+    def _answered(self, line: RedisLine, replies: Sequence[Reply]) -> None:
+        if sound(line, replies):
+            streams = dict(replies[-1] or [])
+            self._brought = bool(streams)
+            self._take(streams)
+            self._came.set()
 
     def _trims(self, kept: int) -> list[Command]:
         return [cursor.trim() for cursor in self._inbox if cursor.kept > kept]
