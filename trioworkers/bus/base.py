@@ -230,7 +230,7 @@ class WorkerBus(ABC):
         while self._underway:
             try:
                 self._route(self._underway.popleft())
-            except BaseException as error:  # noqa: BLE001 - told with the first
+            except BaseException as error:  # noqa: BLE001, ASYNC103 - told with the first, which is raised
                 failed, last = failed + 1, describe(error)
         if failed:
             first.add_note(f"{failed} more messages, posted meanwhile, could not be delivered either; the last: {last}")

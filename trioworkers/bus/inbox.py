@@ -182,7 +182,7 @@ class Inbox:
             except BaseException as raised:
                 error = raised
                 if self._forgives(raised):
-                    return
+                    return  # noqa: ASYNC104 - a job's error, never a Cancelled
                 raise
             finally:
                 if end := self.observers.hook_ended:

@@ -155,7 +155,7 @@ class _Block(Generic[E]):
         """
         deadline = float("inf") if self._grace is None else trio.current_time() + self._grace
         interrupt: KeyboardInterrupt | None = None
-        with trio.CancelScope(shield=True, deadline=deadline):
+        with trio.CancelScope(shield=True, deadline=deadline):  # noqa: ASYNC912 - it is only asked for while there is something to wait for
             while not group.is_over:
                 try:
                     await group.wait_acknowledged()
