@@ -92,8 +92,8 @@ class Inbox:
     hooks: Hooks
     load: Load
     _forgives: Callable[[BaseException], bool] = _never
-    _handlers: dict[type[BusMessage], Callable[[Any], Any]] = attrs.field(factory=dict)
-    _broadcasts: tuple[type[BusMessage], ...] = ()
+    _handlers: dict[type[BusMessage], Callable[[Any], Any]] = attrs.field(factory=dict, alias="handlers")
+    _broadcasts: tuple[type[BusMessage], ...] = attrs.field(default=(), alias="broadcasts")
     unhandled: int = attrs.field(default=0, init=False)
     _marked: dict[type[BusMessage], tuple[Step, ...]] = attrs.field(factory=dict, init=False)
     observers: Observers = attrs.field(default=NOBODY, init=False)
