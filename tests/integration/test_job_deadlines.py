@@ -231,6 +231,24 @@ async def test_very_deep_surroundings_are_no_obstacle(autojump_clock: MockClock)
     assert told == [float("inf")]
 
 
+async def test_where_trio_cannot_tell_it_never_comes(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> None:
+    """Where trio gives up at the depth of the surroundings, the ambient deadline is told as one that never comes."""
+
+    def too_deep() -> float:
+        raise RecursionError
+
+    told: list[float] = []
+
+    async def look(hand: Hand, message: BusJobRequestMessage) -> None:
+        told.append(message.deadline)
+
+    monkeypatch.setattr(trio, "current_effective_deadline", too_deep)
+    async with open_runner(Hand("doer", look)) as runner:
+        await runner.request_job("doer", name="do")
+        await settle()
+    assert told == [float("inf")]
+
+
 # -- other waits count too ------------------------------------------------------------------------------------------------
 
 

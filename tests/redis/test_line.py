@@ -206,6 +206,20 @@ async def test_what_is_not_taken_at_once(autojump_clock: trio.testing.MockClock)
     await far.aclose()
 
 
+async def test_what_is_given_while_the_rest_is_written(autojump_clock: trio.testing.MockClock) -> None:
+    """What is given while the rest of something is being written is written next."""
+    near, far = trio.testing.memory_stream_pair()
+    carrier = Reluctant(near, [0])
+    async with serve_line(carrier, silence=3) as line:
+        line.post([("FIRST",)], print)
+        await settle()
+        line.post([("SECOND",)], print)
+        carrier.let.set()
+        await settle()
+        assert carrier.taken == packed("FIRST") + packed("SECOND")
+    await far.aclose()
+
+
 async def test_a_carrier_that_breaks_at_once(autojump_clock: trio.testing.MockClock) -> None:
     """A carrier that breaks where something is given loses the line, and who has given it finds out when it waits."""
 

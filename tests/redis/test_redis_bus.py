@@ -33,6 +33,7 @@ from trioworkers import (
     job,
     open_runner,
 )
+from trioworkers.wire import Codec
 
 BEAT, TTL = 0.1, 1.0
 
@@ -330,6 +331,20 @@ async def test_what_cannot_be_sent_is_refused_where_it_is_sent(redis_server: Red
                     pass
             assert refused.value.status is JobStatus.ERROR
         assert await numbers_of(attic, 3) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "complaint"),
+    [
+        ({"key": "0123456789abcdef"}, TypeError, "a key must be bytes, not a str"),
+        ({"key": b"short"}, ValueError, "a key must have at least 16 bytes, not 5"),
+        ({"types": {}, "serializer": Codec()}, ValueError, "types go to the serializer"),
+    ],
+)
+def test_what_makes_no_bus_is_refused_at_once(options: dict[str, Any], kind: type[Exception], complaint: str) -> None:
+    """A key that is none, and types beside a serializer, are refused where the bus is made."""
+    with pytest.raises(kind, match=complaint):
+        RedisBus(**options)
 
 
 async def test_a_forger_is_not_heard(redis_server: RedisServer) -> None:

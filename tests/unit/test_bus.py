@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -714,3 +715,26 @@ def test_statistics_are_a_snapshot() -> None:
     bus.post(note())
     assert before == BusStatistics(subscribers=0, posted=0, delivered=0, dead_letters=0, over_capacity=0, tap_losses=0, waiting=())
     assert bus.statistics() != before
+
+
+def test_what_is_posted_at_the_last_moment_is_delivered() -> None:
+    """A message that a garbage collection posts just as the others have been delivered does not wait for the next post."""
+
+    class Late(deque[BusMessage]):
+        def __init__(self, message: BusMessage) -> None:
+            super().__init__()
+            self.late = [message]
+
+        def __bool__(self) -> bool:
+            if not len(self) and self.late:
+                self.append(self.late.pop())
+                return False
+            return len(self) > 0
+
+    bus, subscriber = LocalBus(), Subscriber("w")
+    seen: list[str] = []
+    subscriber.effect(Note, lambda message: seen.append(message.text))
+    bus.subscribe(subscriber.inbox)
+    bus._underway = Late(note("late"))
+    bus.post(note("first"))
+    assert seen == ["first", "late"]
