@@ -94,7 +94,7 @@ def examples(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def docs(session: nox.Session) -> None:
     """The pages, built with warnings as errors."""
-    session.install("-e", ".", *group("docs"))
+    session.install("-e", ".[test]", *group("docs"))
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html")
     session.run("towncrier", "build", "--draft", "--version", "next")
 
