@@ -27,7 +27,7 @@ class _Watch:
     live: bool = True
 
 
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False)
 class WorkerRegistry:
     """The workers that are ready and not finished.
 

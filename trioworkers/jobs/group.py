@@ -60,7 +60,7 @@ class Asked:
         self.state = advance(REQUEST, self.state, "acknowledge")
 
 
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False)
 class JobGroup:
     """A request to one or more workers, as its asker sees it.
 
