@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from trioworkers import (
     job,
     open_runner,
 )
+from trioworkers.runner.signals import watch_signals
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
 
@@ -328,3 +330,107 @@ def test_in_a_thread_signals_are_left_alone() -> None:
     thread.join(30)  # real seconds: only if it hangs
     assert log == [(False, before)]
     assert (runner.statistics().state, handlers()) == (WorkerState.FINISHED, before)
+
+
+# -- several at once -----------------------------------------------------------------------------------------------------
+
+
+async def test_runners_side_by_side_all_hear_a_signal(autojump_clock: MockClock) -> None:
+    """Ctrl-C is for the whole program: of several runners in a process, each one ends; a second one cancels them all."""
+    runners = [WorkerRunner(shutdown_timeout=float("inf")) for _ in range(3)]
+    before = handlers()
+    async with within(60), trio.open_nursery() as nursery:
+        for runner in runners:
+            await started(nursery, runner, Actor("stuck", idle))
+        strike(signal.SIGINT)
+        await settle()
+        assert [runner.statistics().state for runner in runners] == [WorkerState.ENDING] * 3
+        strike(signal.SIGTERM)
+    assert [runner.statistics().state for runner in runners] == [WorkerState.FINISHED] * 3
+    assert handlers() == before
+
+
+@pytest.mark.parametrize("leaving", list(permutations(range(3))), ids=str)
+async def test_runners_leave_in_any_order(leaving: tuple[int, ...], autojump_clock: MockClock) -> None:
+    """Whoever leaves first, who is left hears signals; after the last one they are handled as before the first."""
+    runners = [WorkerRunner() for _ in range(3)]
+    before = handlers()
+    async with within(60), trio.open_nursery() as nursery:
+        for runner in runners:
+            await started(nursery, runner, BaseWorker("a"))
+        first, *others = (runners[index] for index in leaving)
+        await first.end()
+        await settle()
+        assert first.statistics().state is WorkerState.FINISHED
+        assert [runner.statistics().state for runner in others] == [WorkerState.READY] * 2
+        await others[0].end()
+        await settle()
+        assert all(now is not then for now, then in zip(handlers(), before, strict=True))
+        strike(signal.SIGINT)
+    assert (others[1].statistics().state, handlers()) == (WorkerState.FINISHED, before)
+
+
+class Striker(trio.abc.Instrument):
+    """Sends a signal just before one step of one task."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count the steps."""
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_no_signal_is_lost_at_any_step() -> None:
+    """At whatever step a signal comes, either all who watch it then hear it, or it is handled as if nobody had watched it."""
+
+    async def watch(heard: Log) -> None:
+        async with trio.open_nursery() as nursery:
+            scopes = [await nursery.start(watch_signals, BOTH, partial(told_to, name)) for name in ("a", "b")]
+            for scope in scopes:
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+
+    def told_to(name: str, number: signal.Signals) -> None:
+        heard.append((name, number))
+
+    outcomes = set()
+    step, striker = 1, Striker(0)
+    while striker.left <= 0:  # until it would come after the last step
+        heard, striker = Log(), Striker(step)
+        with caught(signal.SIGTERM) as seen:
+            trio.run(watch, heard, instruments=[striker])
+        if striker.left <= 0:
+            outcomes.add((tuple(sorted(name for name, _ in heard)), tuple(seen)))
+        step += 1
+    nobody, all_of_them = ((), (signal.SIGTERM,)), (("a", "b"), ())
+    assert {nobody, all_of_them} <= outcomes <= {nobody, all_of_them, (("a",), ()), (("b",), ())}
+
+
+@pytest.mark.parametrize("when", ["in the run", "after the run"])
+def test_a_handler_put_back_after_its_time_hands_on(when: str) -> None:
+    """Who sets a handler while a runner has its own, and puts that back too late, has put back nothing: the signal is handled."""
+    log = Log()
+
+    async def main() -> None:
+        async with open_runner(handle_sigterm=True):
+            late = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        log.append(signal.getsignal(signal.SIGTERM))
+        if when == "in the run":
+            signal.signal(signal.SIGTERM, late)
+            strike(signal.SIGTERM)
+            await settle()
+        log.append(late)
+
+    with caught(signal.SIGTERM) as seen:
+        before = signal.getsignal(signal.SIGTERM)
+        trio.run(main)
+        ignored, late = log
+        assert ignored is signal.SIG_IGN
+        if when == "after the run":
+            signal.signal(signal.SIGTERM, late)
+            strike(signal.SIGTERM)
+        assert seen == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGTERM) is before
