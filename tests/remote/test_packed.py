@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from enum import StrEnum
 from typing import Any
 
 import attrs
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support import Note
 from unit.strategies import any_message, by_class, steady
@@ -101,6 +103,102 @@ def test_classes_of_ones_own(price: Price, history: list[Price], limit: float) -
     """A user's classes, in the table under a tag, arrive as they were, with the values inside."""
     message = PriceChanged(source="shop", price=price, history=tuple(history), notes={"a": [1, None]}, limit=limit)
     assert CODEC.loads(CODEC.dumps(message)) == message
+
+
+@attrs.frozen(kw_only=True)
+class Plain(BusDataMessage):
+    """A message with nothing but plain fields, of every kind."""
+
+    text: str
+    number: int = 1
+    share: float = 0.5
+    flag: bool = False
+    either: int | str | None = None
+    anything: Any = None
+    some: list[Any] | None = None
+    more: list = attrs.field(factory=list)  # type: ignore[type-arg]  # that is how some write it
+    fields: dict[str, Any] = attrs.field(factory=dict)
+    least: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+
+
+class Colour(StrEnum):
+    """Text, and then not."""
+
+    RED = "red"
+
+
+ODD: list[Any] = [*"ab", 1, -1, 2**70, 1.5, float("inf"), float("nan"), True, None, Colour.RED, "\ud800", "inf", "nan"]
+ODD += [b"x", (1,), {1}, [1, [2.5, None]], {"a": {"b": []}}, {1: 2}, ["a", float("nan")], [b"x"]]
+odd = st.sampled_from(ODD) | st.lists(st.sampled_from(ODD), max_size=2)
+anything_plain = st.dictionaries(
+    st.sampled_from([field.name for field in attrs.fields(Plain)] + ["source", "target", "nothing", 7]), odd, max_size=6
+)
+
+
+@pytest.fixture(scope="module")
+def slow_codec() -> PackedCodec:
+    """One that asks cattrs about everything."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trioworkers.wire.packed._PlainFields.of", lambda _: None)
+        return PackedCodec({"plain": Plain})
+
+
+def outcome(call: Callable[[], object]) -> object:
+    """What comes of it: a value, with the types of what is in it, or an error's text."""
+    try:
+        return repr(call())
+    except WireError as error:
+        return str(error)
+
+
+PLAIN_CODEC = PackedCodec({"plain": Plain})
+
+
+@given(anything_plain)
+@example({"share": 1})
+@example({"share": "inf"})
+@example({"nothing": 1})
+@example({"least": -1})
+def test_plain_fields_are_taken_as_cattrs_takes_them(slow_codec: PackedCodec, fields: dict[Any, Any]) -> None:
+    """What comes in has the same effect, down to the words of the error, as if cattrs were asked about each field."""
+    with suppress(TypeError, OverflowError, UnicodeEncodeError, ValueError):
+        data = b"\5plain" + msgspec.msgpack.encode({"source": "a", "text": "b"} | fields)
+        assert outcome(lambda: PLAIN_CODEC.loads(data)) == outcome(lambda: slow_codec.loads(data))
+
+
+@given(anything_plain)
+@example({"share": 1, "text": "b"})
+@example({"share": float("inf"), "text": "b"})
+@example({"text": Colour.RED})
+def test_plain_fields_are_sent_as_cattrs_sends_them(slow_codec: PackedCodec, fields: dict[Any, Any]) -> None:
+    """What goes out arrives as the same, or is refused in the same words, as if cattrs were asked about each field."""
+    with suppress(TypeError, ValueError):
+        arguments: dict[str, Any] = {"source": "a", "text": "b"} | fields
+        message = Plain(**arguments)
+        assert outcome(lambda: slow_codec.loads(PLAIN_CODEC.dumps(message))) == outcome(
+            lambda: slow_codec.loads(slow_codec.dumps(message))
+        )
+
+
+def test_plain_fields_may_be_missing_only_if_they_have_a_default() -> None:
+    """What is left out is the default; without one it is no message, and the error says what is missing."""
+    assert PLAIN_CODEC.loads(b"\5plain" + msgspec.msgpack.encode({"source": "a", "text": "b"})) == Plain(source="a", text="b")
+    with pytest.raises(WireError, match="missing 1 required keyword-only argument: 'text'"):
+        PLAIN_CODEC.loads(b"\5plain" + msgspec.msgpack.encode({"source": "a"}))
+
+
+def test_what_is_plain_does_without_cattrs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class of plain fields makes the trip by the table; one with a field that needs cattrs, by cattrs."""
+    codec = PackedCodec({"plain": Plain, "price": PriceChanged})
+    asked: list[str] = []
+    monkeypatch.setattr("trioworkers.wire.packed.check_plain", lambda fields: asked.append(fields["source"]))
+    for message in (
+        Plain(source="table", text="x", fields={"a": [1, 2.5]}, either="y"),
+        PriceChanged(source="cattrs", price=Price(1)),
+        Plain(source="cattrs, for a number that JSON lacks", text="x", share=float("inf")),
+    ):
+        assert codec.loads(codec.dumps(message)) == message
+    assert asked == ["cattrs"] * 2 + ["cattrs, for a number that JSON lacks"] * 2
 
 
 def test_a_class_that_is_not_in_the_table() -> None:

@@ -187,12 +187,12 @@ def _converter() -> Converter:
 
 def check_plain(value: Any, *path: object) -> None:
     """Refuse what would silently turn into something else."""
-    if not _is_plain((value,), DEPTH):
+    if not is_plain((value,), DEPTH):
         _complain(value, *path)
 
 
-def _is_plain(values: Iterable[Any], depth: int) -> bool:
-    """Whether nothing is to be complained of: that quickly, for most are."""
+def is_plain(values: Iterable[Any], depth: int) -> bool:
+    """Whether :func:`check_plain` has nothing to complain of: that quickly, for most are."""
     for value in values:
         kind = type(value)
         if kind in _CLEAR:
@@ -201,9 +201,9 @@ def _is_plain(values: Iterable[Any], depth: int) -> bool:
             if not math.isfinite(value):
                 return False
         elif kind is dict:
-            if not (depth and _TEXT.issuperset(map(type, value)) and _is_plain(value.values(), depth - 1)):
+            if not (depth and _TEXT.issuperset(map(type, value)) and is_plain(value.values(), depth - 1)):
                 return False
-        elif not (kind is list and depth and (_CLEAR.issuperset(map(type, value)) or _is_plain(value, depth - 1))):
+        elif not (kind is list and depth and (_CLEAR.issuperset(map(type, value)) or is_plain(value, depth - 1))):
             return False
     return True
 

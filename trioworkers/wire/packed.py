@@ -2,14 +2,16 @@
 
 The messages that the library knows are encoded and decoded by msgspec, straight from and to their classes; its decoding is as
 strict as the cattrs one's, but for unknown fields, which it ignores: so a newer release may add one. Classes of your own go through
-cattrs, as in :class:`~trioworkers.wire.Codec`, and then through MessagePack.
+cattrs, as in :class:`~trioworkers.wire.Codec`, and then through MessagePack. Where a class has nothing but plain fields, as most
+have, cattrs would change nothing: it is asked only if there is something to complain of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, final
+from types import NoneType, UnionType
+from typing import Any, Final, Union, final, get_args, get_origin
 
 import attrs
 import msgspec
@@ -17,10 +19,56 @@ import msgspec
 from .._leaves import describe
 from ..errors import WireError
 from ..messages import BusMessage
-from .codec import BUILT_IN, Codec, check_plain
+from .codec import BUILT_IN, DEPTH, Codec, check_plain, is_plain
 
 _LONGEST: Final = 255
 """So many bytes a tag may have: their number is one byte."""
+
+_PLAIN: Final[tuple[tuple[Any, frozenset[type]], ...]] = (
+    *((kind, frozenset({kind})) for kind in (NoneType, str, int, bool, list, dict)),
+    (float, frozenset({float, int})),
+    (list[Any], frozenset({list})),
+    (dict[str, Any], frozenset({dict})),
+    (Any, frozenset({NoneType, str, int, bool, float, list, dict})),
+)
+"""The types of plain fields, and the classes of what may be in them."""
+
+
+@attrs.frozen(eq=False)
+class _PlainFields:
+    """The fields of a class that has nothing but plain ones.
+
+    Args:
+        kinds: What may be in each.
+    """
+
+    kinds: dict[str, frozenset[type]]
+
+    @classmethod
+    def of(cls, message_class: type[BusMessage]) -> _PlainFields | None:
+        """Return those of a class; ``None`` if it has others, too."""
+        kinds: dict[str, frozenset[type]] = {}
+        for field in attrs.fields(message_class):
+            members = get_args(field.type) if get_origin(field.type) in (Union, UnionType) else (field.type,)
+            inside = [classes for member in members for kind, classes in _PLAIN if kind == member]
+            if not field.init or field.alias != field.name or len(inside) < len(members):
+                return None
+            kinds[field.name] = frozenset().union(*inside)
+        return cls(kinds)
+
+    def of_message(self, message: BusMessage) -> dict[str, Any]:
+        """Return what is in them."""
+        return {name: getattr(message, name) for name in self.kinds}
+
+    def fit(self, fields: Any) -> bool:
+        """Whether they can be sent, or taken, as they are."""
+        if type(fields) is not dict:
+            return False
+        kinds = self.kinds
+        for name, value in fields.items():
+            if name not in kinds or type(value) not in kinds[name]:
+                return False
+        return is_plain(fields.values(), DEPTH - 1)
 
 
 @final
@@ -44,15 +92,21 @@ class PackedCodec(Codec):
         self._encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
         self._decoders: dict[bytes, Callable[[bytes], Any]] = {}
         self._free: dict[type[BusMessage], tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self._plain: dict[type[BusMessage], _PlainFields] = {}
+        self._heads: dict[type[BusMessage], bytes] = {}
         for tag, cls in self._classes.items():
             name = tag.encode("utf-8", "surrogatepass")
             if len(name) > _LONGEST:
                 raise ValueError(f"the tag {tag!r} is too long: it may have {_LONGEST} bytes")
+            self._heads[cls] = b"%c%s" % (len(name), name)
             if BUILT_IN.get(tag) is cls:
                 self._free[cls] = _fields(cls, "dict"), _fields(cls, "int", "float")
                 self._decoders[name] = self._decoding(cls)
             else:
-                self._decoders[name] = self._structuring(cls)
+                plain = _PlainFields.of(cls)
+                if plain is not None:
+                    self._plain[cls] = plain
+                self._decoders[name] = self._structuring(cls, plain)
 
     def dumps(self, message: BusMessage) -> bytes:
         """Return the message as bytes.
@@ -61,15 +115,14 @@ class PackedCodec(Codec):
             WireError: Its class is not in the table, it never leaves the process, or it holds something that cannot be sent.
         """
         cls = type(message)
-        tag = self._tags.get(cls)
-        if tag is None:
+        head = self._heads.get(cls)
+        if head is None:
             raise WireError(f"{cls.__name__} cannot be sent: it is not in the table, or never leaves the process")
         try:
             body = self._encode(self._checked(cls, message))
         except Exception as error:
             raise WireError(f"{cls.__name__} cannot be sent: {describe(error)}") from error
-        name = tag.encode("utf-8", "surrogatepass")
-        return b"%c%s%s" % (len(name), name, body)
+        return head + body
 
     def loads(self, data: bytes) -> BusMessage:
         """Return the message in the bytes.
@@ -89,6 +142,9 @@ class PackedCodec(Codec):
         if cls in self._free:
             self._check(cls, message)
             return message
+        plain = self._plain.get(cls)
+        if plain is not None and plain.fit(fields := plain.of_message(message)):
+            return fields
         fields = self._converter.unstructure(message)
         check_plain(fields)
         return fields
@@ -116,12 +172,14 @@ class PackedCodec(Codec):
 
         return take
 
-    def _structuring(self, cls: type[BusMessage]) -> Callable[[bytes], BusMessage]:
+    def _structuring(self, cls: type[BusMessage], plain: _PlainFields | None) -> Callable[[bytes], BusMessage]:
         decode = msgspec.msgpack.decode
         structure = self._converter.get_structure_hook(cls)
 
         def take(data: bytes) -> BusMessage:
             fields = decode(data)
+            if plain is not None and plain.fit(fields):
+                return cls(**fields)
             check_plain(fields)
             message: BusMessage = structure(fields, cls)
             return message
