@@ -243,8 +243,7 @@ class MemoryTransport(Transport):
             frames = [queue.popleft() for queue in self.server.inboxes.get(station.incarnation, ()) for _ in range(len(queue))]
             if frames:
                 await trio.sleep(self.server.latency)
-            for frame in frames:
-                station.arrived(frame)
+            station.arrived(frames)
             if now != present and station.incarnation in now:
                 present = now
                 station.members(now)

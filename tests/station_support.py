@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ class FakeStation:
         on_frame: What is done with a frame.
         present: The members it was told last, sorted.
         losses: How many times the connection was lost.
+        prompt: Who is asked first to take what is to be sent.
     """
 
     incarnation: str
@@ -37,6 +38,7 @@ class FakeStation:
     on_frame: Callable[[bytes], None] = attrs.field(init=False)
     online: bool = False
     losses: int = 0
+    prompt: Callable[[], bool] | None = None
     _waiting: deque[Parcel] = attrs.field(factory=deque)
     _given: list[Parcel] = attrs.field(factory=list)
     _filled: trio.Event = attrs.field(factory=trio.Event)
@@ -47,7 +49,8 @@ class FakeStation:
     def send(self, receiver: str, *frames: bytes, lane: int = 1) -> None:
         """Have frames to write."""
         self._waiting.extend(Parcel(receiver, lane, frame) for frame in frames)
-        self._filled.set()
+        if self.prompt is None or not self.prompt():
+            self._filled.set()
 
     def leave(self) -> None:
         """Want to leave."""
@@ -87,9 +90,10 @@ class FakeStation:
         self.losses += 1
         self.log.append(("disconnected", reason))
 
-    def arrived(self, data: bytes) -> None:
+    def arrived(self, frames: Iterable[bytes]) -> None:
         """Write it down."""
-        self.on_frame(data)
+        for data in frames:
+            self.on_frame(data)
 
     def members(self, present: Collection[str]) -> None:
         """Write it down, with how many frames had arrived."""

@@ -275,8 +275,16 @@ def _payload(payload: dict[str, Any] | None) -> dict[str, Any]:
 # -- jobs ----------------------------------------------------------------------------------------------------------------
 
 
+class AboutJob:
+    """A mark: the message is about one job, and its ``job_id`` is that job's. What a class without it calls so is its own affair."""
+
+    __slots__ = ()
+
+    job_id: str
+
+
 @attrs.frozen(kw_only=True)
-class BusJobRequestMessage(BusDataMessage):
+class BusJobRequestMessage(BusDataMessage, AboutJob):
     """Asks the target for a job.
 
     Args:
@@ -305,7 +313,7 @@ class BusJobRequestMessage(BusDataMessage):
 
 
 @attrs.frozen(kw_only=True)
-class BusJobAnswerMessage(BusDataMessage):
+class BusJobAnswerMessage(BusDataMessage, AboutJob):
     """What an answerer tells its asker about one job: the common root of everything below."""
 
     job_id: str = attrs.field(validator=_TEXT)
@@ -365,14 +373,14 @@ class BusJobStreamEndMessage(BusJobAnswerMessage):
 
 
 @attrs.frozen(kw_only=True)
-class BusJobUpdateRequestMessage(BusDataMessage):
+class BusJobUpdateRequestMessage(BusDataMessage, AboutJob):
     """Asks the answerer for news of a job."""
 
     job_id: str = attrs.field(validator=_TEXT)
 
 
 @attrs.frozen(kw_only=True)
-class BusJobCancelMessage(BusSystemMessage):
+class BusJobCancelMessage(BusSystemMessage, AboutJob):
     """Asks the answerer to give a job up."""
 
     job_id: str = attrs.field(validator=_TEXT)
@@ -380,7 +388,7 @@ class BusJobCancelMessage(BusSystemMessage):
 
 
 @attrs.frozen(kw_only=True)
-class BusJobStreamCreditMessage(BusSystemMessage):
+class BusJobStreamCreditMessage(BusSystemMessage, AboutJob):
     """Tells the answerer that ``credit`` more of its events have been consumed."""
 
     job_id: str = attrs.field(validator=_TEXT)

@@ -275,7 +275,7 @@ def test_anything_arrives(frames: list[bytes]) -> None:
             assert bus._membership.session is not None
             bus._membership.session.members((bus._membership.session.incarnation, "left"))
             for frame in frames:
-                bus._membership.session.arrived(frame)
+                bus._membership.session.arrived([frame])
             assert await ask(runner, "hand") == {"echo": {}}
             bus._membership.session.members((bus._membership.session.incarnation,))
         assert bus.statistics().jobs == 0

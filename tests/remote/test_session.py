@@ -106,7 +106,7 @@ async def test_a_lost_peer_is_told_nothing(host: Log) -> None:
     session.push(peer, 1, BODY, None)
     session.tick()
     assert taken(session) == []
-    session.arrived(pack(Frame("a-1", 1, 1, 0, (0, 0), body=BODY)))
+    session.arrived([pack(Frame("a-1", 1, 1, 0, (0, 0), body=BODY))])
     assert host.log == [("joined", "runner 'a-1'"), ("line", True, None), ("lost", "runner 'a-1'", Loss.PEER_DOWN)]
     assert session.statistics() == ()
 
@@ -121,7 +121,7 @@ async def test_flushed(host: Log) -> None:
         nursery.start_soon(session.wait_flushed)
         await wait_all_tasks_blocked()
         assert taken(session) == [("a-1", 1), ("b-1", 1)]
-        session.arrived(pack(Frame("a-1", 0, 0, 0, (0, 1))))
+        session.arrived([pack(Frame("a-1", 0, 0, 0, (0, 1)))])
         assert taken(session) == [("a-1", 2)]
         await wait_all_tasks_blocked()
         assert nursery.child_tasks

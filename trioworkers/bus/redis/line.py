@@ -68,7 +68,16 @@ class _Call:
     silence: float
     answered: Answered
     replies: list[Reply] = attrs.field(factory=list)
-    over: trio.Event = attrs.field(factory=trio.Event)
+    over: trio.Event | None = None  # made by whoever waits: for most, nobody does
+
+    async def wait(self) -> None:
+        if self.over is None:
+            self.over = trio.Event()
+        await self.over.wait()
+
+    def end(self) -> None:
+        if self.over is not None:
+            self.over.set()
 
 
 class RedisLine:
@@ -179,7 +188,7 @@ class RedisLine:
             self._lost = LineLost(reason, code)
             self._ended.set()
             for call in self._queue:
-                call.over.set()
+                call.end()
             self._queue.clear()
 
     def _give(self, commands: Sequence[Command], answered: Answered, silence: float | None) -> _Call:
@@ -218,7 +227,8 @@ class RedisLine:
             self._watching.deadline = limit
 
     async def _over(self, call: _Call) -> None:
-        await call.over.wait()
+        if self._lost is None:  # else that is what came of it
+            await call.wait()
         if call.missing and self._lost is not None:
             raise self._new_loss(self._lost)
 
@@ -278,7 +288,7 @@ class RedisLine:
         call.missing -= 1
         if not call.missing:
             self._queue.popleft()
-            call.over.set()
+            call.end()
             call.answered(call.replies)
 
     @staticmethod

@@ -59,7 +59,7 @@ class Session:
         self._roster = Roster(self.station.incarnation, self.station.members)
         block = min(2 * self._beat, LONGEST_READ)
         self._reading = Reading(self._book.keys, self.station, self._roster, block, self._book.ttl / 2)
-        self._writing = Writing(self._book, self.station, self._batch)
+        self._writing = Writing(self._book, self.station, self._reading, self._batch)
 
     @property
     def member(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
@@ -12,7 +13,8 @@ import attrs
 
 from ..remote.transport import Parcel, Station
 from .book import Book, sound
-from .line import RedisLine
+from .line import LineLost, RedisLine
+from .reading import Reading
 from .replies import Argument, Command, Reply
 
 PORTION: Final = 262_144
@@ -34,15 +36,20 @@ class Writing:
     What is lost with a line the station gives again: nothing overtakes anything. Of the server's answers all that matters is that they
     are good, so they are not waited for, as long as there are few.
 
+    An answer to the one frame that a read has brought is written in the step in which it is given, and the next read is given with
+    it. Others are gathered: what is given in one turn of the scheduler is written in the next.
+
     Args:
         book: Where membership is given up.
         station: Who gives.
+        reading: The other half.
         batch: How many frames to take at once.
         goodbye: Whether it was tried to leave: then, to be no member is no surprise.
     """
 
     _book: Book
     _station: Station
+    _reading: Reading
     _batch: int
     goodbye: bool = attrs.field(default=False, init=False)
     _unanswered: int = attrs.field(default=0, init=False)
@@ -54,23 +61,38 @@ class Writing:
             LineLost: The line is lost.
         """
         self._unanswered = 0
-        while not self._station.leaving.is_set():
-            await self._station.wait_outgoing()
-            await self._write(line, self._station.outgoing(self._batch))
+        self._station.prompt = partial(self._answer, line)
+        try:
+            while not self._station.leaving.is_set():
+                await self._station.wait_outgoing()
+                await self._write(line, self._station.outgoing(self._batch))
+        finally:
+            self._station.prompt = None
         while parcels := self._station.outgoing(self._batch):
             await self._write(line, parcels)
             await line.settled()
         self.goodbye = True
         await self._book.leave(line)
 
+    def _answer(self, line: RedisLine) -> bool:
+        if not self._reading.is_asked or self._unanswered >= PORTION:
+            return False
+        with suppress(LineLost):  # whoever serves the line raises it
+            self._post(line, self._station.outgoing(self._batch))
+            self._reading.go_on()
+        return True
+
     async def _write(self, line: RedisLine, parcels: Sequence[Parcel]) -> None:
         for portion in portions(parcels):
-            entries = list(runs(portion))
-            line.post([self._xadd(run) for run in entries], partial(self._written, line, [run[0].receiver for run in entries]))
-            self._unanswered += sum(map(weight, portion))
+            self._post(line, portion)
             if self._unanswered >= PORTION:
                 await line.settled()
                 self._unanswered = 0
+
+    def _post(self, line: RedisLine, parcels: Sequence[Parcel]) -> None:
+        entries = list(runs(parcels))
+        line.post([self._xadd(run) for run in entries], partial(self._written, line, [run[0].receiver for run in entries]))
+        self._unanswered += sum(map(weight, parcels))
 
     def _written(self, line: RedisLine, receivers: Sequence[str], replies: Sequence[Reply]) -> None:
         if sound(line, replies):

@@ -12,26 +12,19 @@ from typing import Final
 import attrs
 
 from ...messages import (
+    AboutJob,
     BusJobAnswerMessage,
     BusJobCancelMessage,
     BusJobRequestMessage,
     BusJobResponseMessage,
-    BusJobStreamCreditMessage,
     BusJobStreamEndMessage,
-    BusJobUpdateRequestMessage,
     BusMessage,
 )
 from ...types import JobStatus, Loss
 from .session import Peer
 
-_ABOUT_JOBS: Final = (
-    BusJobRequestMessage,
-    BusJobAnswerMessage,
-    BusJobUpdateRequestMessage,
-    BusJobCancelMessage,
-    BusJobStreamCreditMessage,
-)
-"""The classes whose ``job_id`` is a job's; what a class of a user's own calls so is its own affair."""
+_LAST_WORDS: Final = (BusJobResponseMessage, BusJobStreamEndMessage)
+"""What an answerer says last."""
 
 _Job = tuple[str, str]
 """A job's id, and the name of the worker that was asked: the members of a group share an id."""
@@ -45,12 +38,7 @@ class _Call:
 
 def job_of(message: BusMessage) -> str | None:
     """The id of the job that it is about, if it is about one."""
-    return message.job_id if isinstance(message, _ABOUT_JOBS) else None
-
-
-def is_last(message: BusMessage) -> bool:
-    """Whether it is the last word of an answerer."""
-    return isinstance(message, (BusJobResponseMessage, BusJobStreamEndMessage))
+    return message.job_id if isinstance(message, AboutJob) else None
 
 
 @attrs.define(eq=False)
@@ -81,8 +69,8 @@ class Calls:
 
     def answered(self, message: BusMessage) -> None:
         """A message from here has been sent, or had nowhere to go: if it is a last word, that job is no affair of ours any more."""
-        if is_last(message):
-            job = job_of(message) or "", message.source
+        if isinstance(message, _LAST_WORDS):
+            job = message.job_id, message.source
             call = self._accepted.get(job)
             if call is not None and call.asker == message.target:
                 del self._accepted[job]
@@ -106,21 +94,20 @@ class Calls:
         call = calls.get(job)
         if call is None or call.peer is not peer or call.asker != asker:
             return False
-        if is_last(message):
+        if isinstance(message, _LAST_WORDS):
             del calls[job]
         return True
 
     def refusal(self, message: BusMessage, peer: Peer) -> BusMessage | None:
         """What a peer is told whose request was not admitted: it must not wait for ever. ``None`` if it has nothing to wait for."""
-        job_id = job_of(message)
-        if not isinstance(message, BusJobRequestMessage) or job_id is None or message.target is None:
+        if not isinstance(message, BusJobRequestMessage) or message.target is None:
             return None
-        call = self._accepted.get((job_id, message.target))
+        call = self._accepted.get((message.job_id, message.target))
         if call is None:
             return message.bounce(f"{message.target!r} is no worker, and does no jobs")
         if call.peer is peer and call.asker == message.source:
             return None  # it is the same one again, and will be answered once
-        return message.bounce(f"worker {message.target!r} has a job {job_id!r} of somebody else")
+        return message.bounce(f"worker {message.target!r} has a job {message.job_id!r} of somebody else")
 
     def last_words(self, peer: Peer, loss: Loss, reason: str) -> Iterator[BusMessage]:
         """What a peer that is lost would have to say to those who wait for it. What they still say to it goes nowhere."""

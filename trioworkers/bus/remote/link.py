@@ -21,7 +21,6 @@ Reference: cumulative acknowledgement with go-back-n, as in any textbook on tran
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Final
 
 import attrs
@@ -42,26 +41,28 @@ class _Item:
 
 @attrs.define(eq=False)
 class _Outgoing:
-    """One lane, going out: what waits to be taken, what is under way."""
+    """One lane, going out: what waits to be taken, what is under way, whether that is doubtful."""
 
     last: int = 0
     acknowledged: int = 0
     taken: int = 0
     silence: int = 0
+    doubtful: bool = False
     waiting: deque[_Item] = attrs.field(factory=deque)
     underway: deque[_Item] = attrs.field(factory=deque)
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.underway)
 
-    @property
-    def is_doubtful(self) -> bool:
-        """Whether the other side should have said something by now."""
-        return self.silence >= _PATIENCE and bool(self.underway)
+    def broken_silence(self) -> None:
+        """Something was said, either way."""
+        self.silence = 0
+        self.doubtful = False
 
-    def can_take(self, window: int) -> bool:
-        """Whether there is something to take."""
-        return (bool(self.waiting) and len(self.underway) < window) or self.is_doubtful
+    def tick(self) -> None:
+        """Some time has passed: perhaps the other side should have said something by now."""
+        self.silence += 1
+        self.doubtful = self.silence >= _PATIENCE and bool(self.underway)
 
 
 @attrs.define(eq=False)
@@ -113,6 +114,7 @@ class Link:
     _window: int
     _out: tuple[_Outgoing, _Outgoing] = attrs.field(factory=lambda: (_Outgoing(), _Outgoing()), init=False)
     _in: tuple[_Incoming, _Incoming] = attrs.field(factory=lambda: (_Incoming(), _Incoming()), init=False)
+    _much: int = attrs.field(init=False)
     _jobs: dict[str, list[int]] = attrs.field(factory=dict, init=False)
     _untold: int = attrs.field(default=0, init=False)
     _again: bool = attrs.field(default=False, init=False)
@@ -122,6 +124,9 @@ class Link:
     _received: int = attrs.field(default=0, init=False)
     _duplicates: int = attrs.field(default=0, init=False)
     _gaps: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._much = max(1, self._window // 4)
 
     # -- going out ---------------------------------------------------------------------------------------------------------
 
@@ -144,10 +149,8 @@ class Link:
                 item = out.waiting.popleft()
                 out.underway.append(item)
                 frames.append(self._frame(lane, item))
-                out.silence = 0
-            if out.is_doubtful and len(frames) < limit:
+            if out.doubtful and len(frames) < limit:
                 frames.append(self._frame(lane, out.underway[-1]))
-                out.silence = 0
         if not frames and self._must_tell and limit:
             frames.append(Frame(self._sender, 0, 0, 0, self.seen, self._again))
         if frames:
@@ -158,8 +161,10 @@ class Link:
     @property
     def can_take(self) -> bool:
         """Whether :meth:`take` has something to give."""
-        system, data = self._out
-        return data.can_take(self._window) or system.can_take(self._window) or self._must_tell
+        for out in self._out:
+            if out.doubtful or (out.waiting and len(out.underway) < self._window):
+                return True
+        return self._must_tell
 
     @property
     def backlog(self) -> int:
@@ -181,6 +186,7 @@ class Link:
         for out in self._out:
             out.waiting.extendleft(reversed(out.underway))
             out.underway.clear()
+            out.doubtful = False
 
     def ask_again(self) -> None:
         """Something may have been missed: have everything that is not acknowledged sent again."""
@@ -192,11 +198,11 @@ class Link:
             self._untold = self._window
         self._missed = None
         for out in self._out:
-            out.silence += 1
+            out.tick()
 
     @property
     def _must_tell(self) -> bool:
-        return self._again or self._untold >= max(1, self._window // 4)
+        return self._again or self._untold >= self._much
 
     def _frame(self, lane: int, item: _Item) -> Frame:
         out = self._out[lane]
@@ -205,12 +211,13 @@ class Link:
             self._sent += 1
         else:
             self._resent += 1
+        out.broken_silence()
         return Frame(self._sender, lane, item.number, item.after, self.seen, self._again, item.body)
 
     # -- coming in ---------------------------------------------------------------------------------------------------------
 
-    def receive(self, frame: Frame) -> Iterator[bytes]:
-        """Take a frame in; give out the messages whose turn has come. Iterate to the end before the next frame."""
+    def receive(self, frame: Frame) -> list[bytes]:
+        """Take a frame in; return the messages whose turn has come."""
         for out, seen in zip(self._out, frame.seen, strict=True):
             if out.acknowledged < seen:
                 self._acknowledge(out, seen)
@@ -234,7 +241,8 @@ class Link:
         else:
             lane.held.append(frame)
 
-    def _release(self) -> Iterator[bytes]:
+    def _release(self) -> list[bytes]:
+        bodies: list[bytes] = []
         moved = True
         while moved:
             moved = False
@@ -244,11 +252,12 @@ class Link:
                     lane.seen += 1
                     self._untold += 1
                     self._received += 1
-                    yield lane.held.popleft().body
+                    bodies.append(lane.held.popleft().body)
+        return bodies
 
     def _acknowledge(self, out: _Outgoing, seen: int) -> None:
         out.acknowledged = min(seen, out.last)
-        out.silence = 0
+        out.broken_silence()
         for queue in (out.underway, out.waiting):  # what is to be taken again may have arrived the first time
             while queue and queue[0].number <= out.acknowledged:
                 self._forget(queue.popleft())

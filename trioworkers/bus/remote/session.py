@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 import attrs
@@ -114,6 +114,7 @@ class Session:
         key: What frames are signed with; ``None`` if they are not.
         window: How many messages of a lane may be under way to a peer.
         incidents: Counts what was nothing.
+        prompt: Called when something was said to a peer; returns whether nobody need be woken for it.
     """
 
     incarnation: str
@@ -124,6 +125,7 @@ class Session:
     _window: int
     _incidents: Incidents
     leaving: trio.Event = attrs.field(factory=trio.Event, init=False)
+    prompt: Callable[[], bool] | None = attrs.field(default=None, init=False)
     peers: dict[str, Peer] = attrs.field(factory=dict, init=False)
     _ready: dict[str, Peer] = attrs.field(factory=dict, init=False)
     _bell: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -135,7 +137,8 @@ class Session:
         """Send to a peer; to one that is lost, nowhere."""
         if not peer.lost:
             peer.link.push(lane, body, job)
-            self._wake(peer)
+            if self._has_more(peer) and not (self.prompt is not None and self.prompt()):
+                self._bell.set()
 
     def leave(self) -> None:
         """Have everything written that is to be written, and the membership given up."""
@@ -173,9 +176,15 @@ class Session:
         return data if self._key is None else sign(self._key, peer.incarnation, data)
 
     def _wake(self, peer: Peer) -> None:
-        if peer.incarnation not in self._ready and peer.link.can_take and not peer.lost:
-            self._ready[peer.incarnation] = peer
+        if self._has_more(peer):
             self._bell.set()
+
+    def _has_more(self, peer: Peer) -> bool:
+        """Whether there is something to take of which nobody has been told."""
+        if peer.incarnation in self._ready or peer.lost or not peer.link.can_take:
+            return False
+        self._ready[peer.incarnation] = peer
+        return True
 
     def tick(self) -> None:
         """Some time has passed: acknowledge, and try again what could not be written."""
@@ -220,21 +229,31 @@ class Session:
         self._flushing.unpark_all()
         self._host.peer_lost(peer, loss, reason)
 
-    def arrived(self, data: bytes) -> None:
-        """A frame has come."""
+    def arrived(self, frames: Iterable[bytes]) -> None:
+        """Some frames have come."""
+        heard: dict[Peer, None] = {}
+        for data in frames:
+            frame = self._unpacked(data)
+            if frame is not None:
+                peer = self.peers.get(frame.sender)
+                if peer is not None:
+                    heard[peer] = None
+                    self._take_in(peer, frame)
+                else:  # not a member any more, or not known to be one yet: then it will be asked to say it again
+                    self._incidents.strangers += 1
+        for peer in heard:
+            if peer.moved and peer.link.backlog < self._window:
+                peer.moved.unpark_all()
+            self._wake(peer)
+
+    def _unpacked(self, data: bytes) -> Frame | None:
         try:
-            frame = unpack(data if self._key is None else verify(self._key, self.incarnation, data))
+            return unpack(data if self._key is None else verify(self._key, self.incarnation, data))
         except ForgedFrameError:
             self._incidents.forged += 1
-            return
         except WireError:
             self._incidents.malformed += 1
-            return
-        peer = self.peers.get(frame.sender)
-        if peer is not None:
-            self._take_in(peer, frame)
-        else:  # not a member any more, or not known to be one yet: then it will be asked to say it again
-            self._incidents.strangers += 1
+        return None
 
     def _meet(self, incarnation: str) -> None:
         peer = self.peers[incarnation] = Peer(incarnation, Link(self.incarnation, self._window))
@@ -250,9 +269,6 @@ class Session:
                 self._incidents.malformed += 1
             else:
                 self._host.heard(peer, message)
-        if peer.moved and peer.link.backlog < self._window:
-            peer.moved.unpark_all()
-        self._wake(peer)
 
     def statistics(self) -> tuple[PeerStatistics, ...]:
         """What is known of each peer."""

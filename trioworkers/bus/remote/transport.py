@@ -11,7 +11,7 @@ The bus is not called from here but for the plain functions of a :class:`Station
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 import attrs
@@ -71,6 +71,10 @@ class Station(Protocol):
         """Set when everything outgoing should be written, and the membership given up."""
         ...
 
+    prompt: Callable[[], bool] | None
+    """If the transport sets it: called when something was said that :meth:`outgoing` can give, in the same step. If it returns true,
+    nobody need be woken for it any more by :meth:`wait_outgoing`."""
+
     async def wait_outgoing(self) -> None:
         """Wait until :meth:`outgoing` has something to give, or :attr:`leaving` is set."""
         ...
@@ -90,8 +94,8 @@ class Station(Protocol):
         """The connection is lost; it will be tried again."""
         ...
 
-    def arrived(self, data: bytes) -> None:
-        """A frame has been read."""
+    def arrived(self, frames: Iterable[bytes]) -> None:
+        """Some frames have been read, in this order."""
         ...
 
     def members(self, present: Collection[str]) -> None:
