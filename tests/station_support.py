@@ -27,6 +27,7 @@ class FakeStation:
         present: The members it was told last, sorted.
         losses: How many times the connection was lost.
         prompt: Who is asked first to take what is to be sent.
+        woken: How often somebody was woken to take something.
     """
 
     incarnation: str
@@ -39,6 +40,7 @@ class FakeStation:
     online: bool = False
     losses: int = 0
     prompt: Callable[[], bool] | None = None
+    woken: int = 0
     _waiting: deque[Parcel] = attrs.field(factory=deque)
     _given: list[Parcel] = attrs.field(factory=list)
     _filled: trio.Event = attrs.field(factory=trio.Event)
@@ -64,12 +66,13 @@ class FakeStation:
     async def wait_outgoing(self) -> None:
         """Wait for :meth:`send`, for :meth:`leave`, or for what has to be given again."""
         await self._filled.wait()
+        self.woken += 1
 
     def outgoing(self, limit: int) -> list[Parcel]:
         """Give the next ones."""
         parcels = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
         self._given += parcels
-        if not self._waiting:
+        if not self._waiting and self._filled.is_set():
             self._filled = trio.Event()
         return parcels
 

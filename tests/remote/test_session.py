@@ -126,3 +126,42 @@ async def test_flushed(host: Log) -> None:
         await wait_all_tasks_blocked()
         assert nursery.child_tasks
         session.members(("me-1", "a-1"))
+
+
+async def test_whoever_prompts_is_asked_first(host: Log) -> None:
+    """What is said is offered in the same step, once; if it is taken, nobody is woken, and if not, or it is no word, then as ever."""
+    session = begin(host, "a-1")
+    peer = session.peers["a-1"]
+    offered: list[object] = []
+    woken: list[str] = []
+
+    def take() -> bool:
+        offered.append(taken(session))
+        return True
+
+    def decline() -> bool:
+        offered.append("declined")
+        return False
+
+    async def wait() -> None:
+        await session.wait_outgoing()
+        woken.append("woken")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        session.prompt = take
+        session.push(peer, 1, BODY, None)
+        session.push(peer, 0, BODY, None)
+        await wait_all_tasks_blocked()
+        assert (offered, woken) == ([[("a-1", 1)], [("a-1", 1)]], [])
+        session.prompt = decline
+        session.push(peer, 1, BODY, None)
+        session.push(peer, 1, BODY, None)
+        await wait_all_tasks_blocked()
+        assert (offered[2:], woken) == (["declined"], ["woken"])
+        assert taken(session) == [("a-1", 2), ("a-1", 3)]
+        nursery.start_soon(wait)
+        session.connected()  # all of it is to be given again: much, and not an answer to anything
+        await wait_all_tasks_blocked()
+    assert (offered[3:], woken) == ([], ["woken"] * 2)

@@ -111,8 +111,8 @@ class Reading:
             LineLost: The line is lost.
         """
         assert self._line is not None  # noqa: S101 - there is one as long as somebody is asked
-        self._moment.deadline = math.inf
         self._follow(self._line)
+        self._moment.deadline = math.inf
 
     async def run(self, line: RedisLine) -> None:
         """Read until the line is lost.
