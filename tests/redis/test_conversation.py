@@ -147,6 +147,16 @@ async def test_only_one_is_written_at_once(autojump_clock: MockClock) -> None:
         assert [command for command in scene.given if command != "read"] == ["write 1", "write 2 3 4"]
 
 
+async def test_a_prompt_for_nothing(autojump_clock: MockClock) -> None:
+    """A station that prompts, and then has nothing to give, has said nothing: whoever asked is still to be answered."""
+    async with a_scene() as scene:
+        await scene.bring("ask")
+        await settle()
+        assert scene.station.prompt is not None
+        assert scene.station.prompt()
+        assert (scene.reading.is_asked, scene.given) == (True, [])
+
+
 async def test_no_answer(autojump_clock: MockClock) -> None:
     """Nothing is said: the next read is given a moment later; what is said after that is written by the task that writes."""
     async with a_scene() as scene:
@@ -244,6 +254,18 @@ async def test_not_at_once_if_much_is_unanswered(autojump_clock: MockClock) -> N
         assert scene.reading.is_asked
         await settle()
         assert scene.given == []
+
+
+async def test_an_answer_that_waits_for_its_turn_gives_the_next_read_as_well(autojump_clock: MockClock) -> None:
+    """Every so many bytes the server's answers are waited for: the answer that has to wait for that costs no moment."""
+    async with a_scene() as scene:
+        for _ in range(10):
+            await scene.bring("ask")
+            await settle()
+            scene.station.send("you", b"x" * (PORTION // 4))
+            await settle()
+            assert sorted(command[:7] for command in scene.given) == ["read", "write x"]
+        assert (trio.current_time(), scene.station.woken) == (0, 2)
 
 
 @pytest.mark.parametrize("which", ["reads", "writes"])

@@ -77,9 +77,10 @@ class Writing:
     def _answer(self, line: RedisLine) -> bool:
         if not self._reading.is_asked or self._unanswered >= PORTION:
             return False
-        with suppress(LineLost):  # whoever serves the line raises it
-            self._post(line, self._station.outgoing(self._batch))
-            self._reading.go_on()
+        parcels = self._station.outgoing(self._batch)
+        if parcels:
+            with suppress(LineLost):  # whoever serves the line raises it
+                self._post(line, parcels)
         return True
 
     async def _write(self, line: RedisLine, parcels: Sequence[Parcel]) -> None:
@@ -93,6 +94,8 @@ class Writing:
         entries = list(runs(parcels))
         line.post([self._xadd(run) for run in entries], partial(self._written, line, [run[0].receiver for run in entries]))
         self._unanswered += sum(map(weight, parcels))
+        if self._reading.is_asked:
+            self._reading.go_on()
 
     def _written(self, line: RedisLine, receivers: Sequence[str], replies: Sequence[Reply]) -> None:
         if sound(line, replies):
