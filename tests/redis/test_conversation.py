@@ -272,7 +272,7 @@ async def test_an_answer_that_waits_for_its_turn_gives_the_next_read_as_well(aut
 async def test_a_line_that_is_lost_is_not_the_speaker_s_concern(which: str, autojump_clock: MockClock) -> None:
     """If one of the lines is lost in that very moment, whoever speaks hears nothing of it; the session does, and begins again."""
     log = []
-    with pytest.raises(ExceptionGroup) as raised:  # noqa: PT012 - the block is what is tested
+    with pytest.raises(ExceptionGroup) as raised:
         async with a_scene() as scene:
             await scene.bring("ask")
             await settle()
