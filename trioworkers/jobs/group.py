@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 import trio
 
+from .._moment import Moment
 from .._transitions import REQUEST, RequestState, advance
 from ..bus.inbox import Showing
 from ..bus.lane import Lane
@@ -95,7 +96,7 @@ class JobGroup:
     _undecided: int = attrs.field(init=False)
     _unacknowledged: int = attrs.field(init=False)
     _done: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _over: trio.Event | None = attrs.field(default=None, init=False)
+    _over: Moment = attrs.field(factory=Moment, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Nobody has answered yet."""
@@ -215,8 +216,8 @@ class JobGroup:
         self._unacknowledged -= 1
         if tell := self._observers.job_acknowledged:
             tell(self._asker, self.job_id, name)
-        if not self._unacknowledged and self._over is not None:
-            self._over.set()
+        if not self._unacknowledged:
+            self._over.come()
 
     def settle(self) -> None:
         """Every member is decided: tell who waits."""
@@ -233,8 +234,4 @@ class JobGroup:
 
     async def wait_acknowledged(self) -> None:
         """Wait until no handler of this request can run any more."""
-        if self._over is None:
-            self._over = trio.Event()
-            if self.is_over:
-                self._over.set()
         await self._over.wait()

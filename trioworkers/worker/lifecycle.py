@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from .._leaves import describe
+from .._moment import Moment
 from .._transitions import WORKER, WorkerState, advance, allows
 from ..bus.lane import lineage
 from ..observers import NOBODY, Observers
@@ -15,28 +16,6 @@ from .ending import Ending
 
 OVER = (WorkerState.FINISHED, WorkerState.FAILED)
 OPEN = (WorkerState.NEW, WorkerState.ATTACHED, WorkerState.STARTING, WorkerState.READY)
-
-
-@attrs.define(eq=False, repr=False)
-class Moment:
-    """Something that comes once. Few of a worker's are ever waited for, so the event is made by who waits."""
-
-    has_come: bool = attrs.field(default=False, init=False)
-    _event: trio.Event | None = attrs.field(default=None, init=False)
-
-    def come(self) -> None:
-        """It has come; whoever waits for it goes on."""
-        self.has_come = True
-        if self._event is not None:
-            self._event.set()
-
-    async def wait(self) -> None:
-        """Wait for it; a schedule point in any case."""
-        if self._event is None:
-            self._event = trio.Event()
-        if self.has_come:
-            self._event.set()
-        await self._event.wait()
 
 
 @attrs.define(eq=False, repr=False)

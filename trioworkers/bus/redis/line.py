@@ -28,6 +28,7 @@ from typing import Final, TypeAlias
 import attrs
 import trio
 
+from ..._moment import Moment
 from .carrier import Carrier
 from .replies import NOT_NOW, Argument, Command, NotRedisError, RedisReplyError, Reply, Speech
 
@@ -60,24 +61,14 @@ def _nobody(replies: list[Reply]) -> None:
 
 
 @attrs.define(eq=False)
-class _Call:
-    """A place in the queue: how many replies are still to come, and those that have."""
+class _Call(Moment):
+    """A place in the queue: how many replies are missing, and those that have come. It is over with the last, or with the line."""
 
     missing: int
     since: float
     silence: float
     answered: Answered
     replies: list[Reply] = attrs.field(factory=list)
-    over: trio.Event | None = None  # made by whoever waits: for most, nobody does
-
-    async def wait(self) -> None:
-        if self.over is None:
-            self.over = trio.Event()
-        await self.over.wait()
-
-    def end(self) -> None:
-        if self.over is not None:
-            self.over.set()
 
 
 class RedisLine:
@@ -188,7 +179,7 @@ class RedisLine:
             self._lost = LineLost(reason, code)
             self._ended.set()
             for call in self._queue:
-                call.end()
+                call.come()
             self._queue.clear()
 
     def _give(self, commands: Sequence[Command], answered: Answered, silence: float | None) -> _Call:
@@ -227,8 +218,7 @@ class RedisLine:
             self._watching.deadline = limit
 
     async def _over(self, call: _Call) -> None:
-        if self._lost is None:  # else that is what came of it
-            await call.wait()
+        await call.wait()
         if call.missing and self._lost is not None:
             raise self._new_loss(self._lost)
 
@@ -288,7 +278,7 @@ class RedisLine:
         call.missing -= 1
         if not call.missing:
             self._queue.popleft()
-            call.end()
+            call.come()
             call.answered(call.replies)
 
     @staticmethod
