@@ -276,7 +276,7 @@ def _payload(payload: dict[str, Any] | None) -> dict[str, Any]:
 
 
 class AboutJob:
-    """A mark: the message is about one job, and its ``job_id`` is that job's. What a class without it calls so is its own affair."""
+    """A mark: the message is about one job, whose id is its ``job_id``. Without the mark, a field of that name is the class's own."""
 
     __slots__ = ()
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import permutations
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -434,3 +435,69 @@ def test_a_handler_put_back_after_its_time_hands_on(when: str) -> None:
             strike(signal.SIGTERM)
         assert seen == [signal.SIGTERM]
         assert signal.getsignal(signal.SIGTERM) is before
+
+
+async def test_what_a_listener_did_not_look_at_is_handled_as_if_nobody_had_listened(autojump_clock: MockClock) -> None:
+    """A signal that has come to the last listener in the very step in which it is told to stop goes to whoever had it before."""
+    heard = Log()
+    with caught(signal.SIGTERM) as seen:
+
+        def arrived(number: signal.Signals) -> None:
+            heard.append(number)
+            deliver: Any = signal.getsignal(signal.SIGTERM)
+            deliver.__self__._deliver()
+            scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            scope = await nursery.start(watch_signals, BOTH, arrived)
+            strike(signal.SIGTERM)
+    assert (heard, seen) == ([signal.SIGTERM], [signal.SIGTERM])
+
+
+@pytest.mark.parametrize("when", ["in the run", "after the run"])
+def test_a_handler_that_hands_on_to_ours_is_called_once(when: str) -> None:
+    """Who wraps the runner's handler, and outlives the runner, gets a signal once; it goes on to whoever had it before the runner."""
+    called = Log()
+
+    async def main() -> None:
+        async with open_runner(handle_sigterm=True):
+            ours: Any = signal.getsignal(signal.SIGTERM)
+
+            def chained(number: int, frame: FrameType | None) -> None:
+                called.append(number)
+                ours(number, frame)
+
+            signal.signal(signal.SIGTERM, chained)
+        if when == "in the run":
+            strike(signal.SIGTERM)
+            await settle()
+            assert signal.getsignal(signal.SIGTERM) is chained
+
+    with caught(signal.SIGTERM) as seen:
+        trio.run(main)
+        if when == "after the run":
+            strike(signal.SIGTERM)
+    assert (called, seen) == ([signal.SIGTERM], [signal.SIGTERM])
+
+
+@pytest.mark.parametrize("when", ["in the run", "after the run"])
+def test_a_handler_put_back_after_its_time_and_another_runner(when: str) -> None:
+    """A runner's handler that was put back too late, and then another runner on top of it: a signal still finds who had it first."""
+
+    async def main() -> None:
+        async with open_runner(handle_sigterm=True):
+            late = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, late)
+        worker = BaseWorker("a")
+        async with open_runner(worker, handle_sigterm=True), within(5):
+            strike(signal.SIGTERM)
+            await worker.wait()
+        if when == "in the run":
+            strike(signal.SIGTERM)
+            await settle()
+
+    with caught(signal.SIGTERM) as seen:
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+        if when == "after the run":
+            strike(signal.SIGTERM)
+    assert seen == [signal.SIGTERM]

@@ -65,6 +65,53 @@ async def test_a_command_and_its_reply(autojump_clock: trio.testing.MockClock) -
         assert got == [[1, None, b"ab"]]
 
 
+async def test_commands_given_in_the_midst_of_others(autojump_clock: trio.testing.MockClock) -> None:
+    """What a garbage collection gives while commands are being written goes behind them: no reply is taken for another's."""
+    near, far = trio.testing.memory_stream_pair()
+    got: list[Any] = []
+
+    class Interrupted(StreamCarrier):
+        """Gives a command from inside the first write."""
+
+        def send_now(self, data: bytes) -> int:
+            if not got:
+                got.append("interrupted")
+                line.give([("SECOND",)], got.extend)
+            return super().send_now(data)
+
+    async with serve_line(Interrupted(near), silence=5) as line, trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            got.append(await line.execute("FIRST"))
+
+        nursery.start_soon(ask)
+        await settle()
+        assert bytes(await far.receive_some()) == packed("FIRST") + packed("SECOND")
+        await far.send_all(b"+one\r\n+two\r\n")
+        await settle()
+        assert got == ["interrupted", b"two", b"one"]  # a callback comes before a task
+
+
+async def test_commands_given_in_the_midst_of_a_loss(autojump_clock: trio.testing.MockClock) -> None:
+    """If the line breaks in that very write, whoever gave them hears of it, and nobody waits."""
+    near, _ = trio.testing.memory_stream_pair()
+    answered: list[Any] = []
+
+    class Breaking(StreamCarrier):
+        """Breaks at once; and somebody gives a command meanwhile."""
+
+        def send_now(self, data: bytes) -> int:
+            line.give([("SECOND",)], answered.append)
+            raise trio.BrokenResourceError("cut")
+
+    async with serve_line(Breaking(near), silence=5) as line:
+        with pytest.raises(LineLost, match="cut"):
+            await line.execute("FIRST")
+        with pytest.raises(LineLost, match="cut"):
+            await line.settled()
+    assert not answered
+
+
 async def test_order_among_tasks(autojump_clock: trio.testing.MockClock) -> None:
     """Commands are written in the order of the calls, a pipeline's together, and each caller gets its own replies."""
     async with scripted() as (line, server):

@@ -18,48 +18,55 @@ import trio
 
 
 class _Exchange:
-    """One signal in one run of trio, and everybody who listens for it."""
+    """One signal in one run of trio, and everybody who listens for it, from the first to the last."""
 
     def __init__(self, number: signal.Signals) -> None:
         self.number = number
-        self._before = signal.getsignal(number)
         self._token = trio.lowlevel.current_trio_token()
         self._listeners: list[_Listener] = []
+        self._before = signal.signal(number, self._handle)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody listens any more."""
+        return not self._listeners
 
     @contextmanager
     def heard_by(self, listener: _Listener) -> Iterator[None]:
         """Let a channel, an unbounded one, hear of the signal."""
-        if not self._listeners:
-            self._before = signal.signal(self.number, self._handle)
         self._listeners.append(listener)
         try:
             yield
         finally:
             self._listeners.remove(listener)
-            if not self._listeners:
-                self._let_go()
+            if self.is_over and signal.getsignal(self.number) == self._handle:  # else somebody has set another over it
+                self._give_back()
 
     def pass_on(self) -> None:
-        """If nobody listens any more, the signal is for whoever had it before."""
-        if not self._listeners:
-            self._let_go()
-            signal.raise_signal(self.number)
+        """If nobody listens any more, the signal is for whoever had it before.
+
+        Our handler may be called even then: by another that somebody has set over it, or as one that somebody has put back too late.
+        """
+        if self.is_over:
+            over = signal.getsignal(self.number)
+            self._give_back()
+            try:
+                signal.raise_signal(self.number)
+            finally:
+                if over is not None and over != self._handle:
+                    signal.signal(self.number, over)
 
     def _handle(self, *_: object) -> None:
         try:
             self._token.run_sync_soon(self._deliver, idempotent=True)
-        except trio.RunFinishedError:  # somebody who set a handler over ours has put it back, after the run
-            self._give_back()
-            signal.raise_signal(self.number)
+        except trio.RunFinishedError:
+            self._listeners.clear()
+            self.pass_on()
 
     def _deliver(self) -> None:
         for listener in self._listeners:
             listener.send_nowait(self)
         self.pass_on()
-
-    def _let_go(self) -> None:
-        if signal.getsignal(self.number) == self._handle:  # else somebody has set another over it
-            self._give_back()
 
     def _give_back(self) -> None:
         signal.signal(self.number, signal.SIG_DFL if self._before is None else self._before)
@@ -74,9 +81,10 @@ def _exchange(number: signal.Signals) -> _Exchange:
         exchanges = _exchanges.get()
     except LookupError:
         _exchanges.set(exchanges := {})
-    if number not in exchanges:
-        exchanges[number] = _Exchange(number)
-    return exchanges[number]
+    exchange = exchanges.get(number)
+    if exchange is None or exchange.is_over:
+        exchange = exchanges[number] = _Exchange(number)
+    return exchange
 
 
 def _pass_on(unheard: trio.MemoryReceiveChannel[_Exchange]) -> None:

@@ -40,25 +40,41 @@ class _PlainFields:
 
     Args:
         kinds: What may be in each.
+        required: Those that must not be left out.
+        defaults: What is in each of the others if it is.
     """
 
     kinds: dict[str, frozenset[type]]
+    required: tuple[str, ...]
+    defaults: dict[str, Any]
 
     @classmethod
     def of(cls, message_class: type[BusMessage]) -> _PlainFields | None:
         """Return those of a class; ``None`` if it has others, too."""
         kinds: dict[str, frozenset[type]] = {}
+        defaults: dict[str, Any] = {}
         for field in attrs.fields(message_class):
             members = get_args(field.type) if get_origin(field.type) in (Union, UnionType) else (field.type,)
             inside = [classes for member in members for kind, classes in _PLAIN if kind == member]
             if not field.init or field.alias != field.name or len(inside) < len(members):
                 return None
             kinds[field.name] = frozenset().union(*inside)
-        return cls(kinds)
+            if isinstance(field.default, attrs.Factory):  # type: ignore[arg-type]  # it is a class, whatever its stub says
+                if field.default.factory not in (list, dict):
+                    return None
+                defaults[field.name] = field.default.factory()
+            elif field.default is not attrs.NOTHING:
+                defaults[field.name] = field.default
+        return cls(kinds, tuple(name for name in kinds if name not in defaults), defaults)
 
     def of_message(self, message: BusMessage) -> dict[str, Any]:
-        """Return what is in them."""
-        return {name: getattr(message, name) for name in self.kinds}
+        """Return what is in them, but for defaults: so who does not know a new field yet can read all that does not use it."""
+        fields = {name: getattr(message, name) for name in self.required}
+        for name, default in self.defaults.items():
+            value = getattr(message, name)
+            if value is not default and (type(value) is not type(default) or value != default):
+                fields[name] = value
+        return fields
 
     def fit(self, fields: Any) -> bool:
         """Whether they can be sent, or taken, as they are."""

@@ -85,6 +85,8 @@ class RedisLine:
         self._speech = Speech()
         self._unwritten: list[bytes] = []
         self._to_write = trio.Event()
+        self._entering: deque[tuple[_Call, bytes]] = deque()
+        self._is_entering = False
         self._queue: deque[_Call] = deque()
         self._urgent: _Call | None = None
         self._heard = trio.current_time()
@@ -194,9 +196,21 @@ class RedisLine:
             raise self._new_loss(self._lost)
         data = self._speech.pack(commands)
         call = _Call(len(commands), trio.current_time(), silence, answered)
-        self._queue.append(call)
-        self._send(data)
+        self._entering.append((call, data))
+        while self._entering and not self._is_entering:  # a garbage collection may give commands in the midst of this
+            self._is_entering = True
+            try:
+                self._enter_first(*self._entering.popleft())
+            finally:
+                self._is_entering = False
         return call
+
+    def _enter_first(self, call: _Call, data: bytes) -> None:
+        if self._lost is None:
+            self._queue.append(call)
+            self._send(data)
+        else:
+            call.come()
 
     def _send(self, data: bytes) -> None:
         if not self._unwritten:

@@ -104,6 +104,11 @@ class Reading:
         """Read the news after this entry only."""
         self._news.last = news.encode()
 
+    def use(self, line: RedisLine) -> None:
+        """Read from this line from now on. Who was asked on the last one is not any more."""
+        self._line = line
+        self.is_asked = False
+
     def go_on(self) -> None:
         """Give the next read, now that the frame that the last one has brought is answered.
 
@@ -115,24 +120,27 @@ class Reading:
         self._moment.deadline = math.inf
 
     async def run(self, line: RedisLine) -> None:
-        """Read until the line is lost.
+        """Read until the line, which is in use, is lost.
 
         Raises:
             LineLost: It is.
             SessionOver: The list of members is without us.
         """
-        self._line = line
         while True:
             while self._must_look:
                 await self._look(line)
             self._came = trio.Event()
             self._follow(line)
-            while self._given:
-                with trio.CancelScope() as self._moment:
-                    await self._came.wait()
-            self.is_asked = False
+            await self._next()
             for _ in range(TURNS if self._brought > 1 else 0):
                 await trio.lowlevel.checkpoint()
+
+    async def _next(self) -> None:
+        """Wait until the next read is to be given."""
+        while self._given:
+            with trio.CancelScope() as self._moment:
+                await self._came.wait()
+        self.is_asked = False
 
     @property
     def _must_look(self) -> bool:
@@ -154,10 +162,10 @@ class Reading:
 
     def _follow(self, line: RedisLine) -> None:
         """Read what comes; remove what has been read, if it is much, or if nothing came."""
+        self.is_asked = False
         commands = [*self._trims(KEPT if self._brought else 0), self._xread("BLOCK", self._milliseconds)]
         line.give(commands, partial(self._answered, line), silence=self._block + self._patience)
         self._given = True
-        self.is_asked = False
 
     def _answered(self, line: RedisLine, replies: Sequence[Reply]) -> None:
         if sound(line, replies):

@@ -96,6 +96,7 @@ class Session:
         raised: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
+                self._reading.use(reading)  # before anything is written: what is written may give the next read
                 self._connect(writing)
                 for line in (reading, writing):
                     nursery.start_soon(_raise_loss, line)

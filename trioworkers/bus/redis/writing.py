@@ -52,6 +52,7 @@ class Writing:
     _reading: Reading
     _batch: int
     goodbye: bool = attrs.field(default=False, init=False)
+    _busy: bool = attrs.field(default=False, init=False)
     _unanswered: int = attrs.field(default=0, init=False)
 
     async def run(self, line: RedisLine) -> None:
@@ -61,11 +62,14 @@ class Writing:
             LineLost: The line is lost.
         """
         self._unanswered = 0
+        self._busy = False
         self._station.prompt = partial(self._answer, line)
         try:
             while not self._station.leaving.is_set():
                 await self._station.wait_outgoing()
+                self._busy = True
                 await self._write(line, self._station.outgoing(self._batch))
+                self._busy = False
         finally:
             self._station.prompt = None
         while parcels := self._station.outgoing(self._batch):
@@ -75,12 +79,14 @@ class Writing:
         await self._book.leave(line)
 
     def _answer(self, line: RedisLine) -> bool:
-        if not self._reading.is_asked or self._unanswered >= PORTION:
+        if self._busy or not self._reading.is_asked or self._unanswered >= PORTION:
             return False
+        self._busy = True  # a garbage collection may prompt in the midst of this
         parcels = self._station.outgoing(self._batch)
         if parcels:
             with suppress(LineLost):  # whoever serves the line raises it
                 self._post(line, parcels)
+        self._busy = False
         return True
 
     async def _write(self, line: RedisLine, parcels: Sequence[Parcel]) -> None:
