@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -17,7 +18,7 @@ from redis_support import PATIENCE, RedisServer, free_port, need_setting, until
 from trio.testing import MemoryReceiveStream, MemorySendStream
 
 from trioworkers.bus.redis.carrier import StreamCarrier
-from trioworkers.bus.redis.dial import Refused, open_line
+from trioworkers.bus.redis.dial import Refused, _handshake_failed, open_line
 from trioworkers.bus.redis.line import LineLost, RedisLine, serve_line
 from trioworkers.bus.redis.replies import RedisReplyError, load_hiredis
 from trioworkers.bus.redis.settings import RedisSettings
@@ -643,6 +644,25 @@ async def test_a_handshake_that_is_broken_off() -> None:
         with pytest.raises(LineLost, match=r"TLS: .* broken"):
             await visit(RedisSettings(host="127.0.0.1", port=listener.socket.getsockname()[1], tls=True))
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        (ssl.SSLEOFError("EOF"), LineLost),
+        (ssl.SSLZeroReturnError("closed"), LineLost),
+        (ConnectionResetError("reset"), LineLost),
+        (None, LineLost),
+        (ssl.SSLCertVerificationError("whose?"), Refused),
+        (ssl.SSLError("wrong version"), Refused),
+    ],
+    ids=repr,
+)
+def test_what_ends_a_handshake(cause: Exception | None, kind: type[Exception]) -> None:
+    """However OpenSSL puts it that the other side has gone, it may be tried again; what it complains of is refused."""
+    error = trio.BrokenResourceError()
+    error.__cause__ = cause
+    assert type(_handshake_failed(error)) is kind
 
 
 async def test_tls_with_a_server_that_has_none(redis_server: RedisServer) -> None:

@@ -92,7 +92,9 @@ def _context(settings: RedisSettings) -> ssl.SSLContext:
 
 def _handshake_failed(error: trio.BrokenResourceError) -> Exception:
     cause = error.__cause__
-    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+    if isinstance(cause, ssl.SSLError) and not isinstance(
+        cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+    ):  # which of the two, varies
         return Refused(f"TLS: {cause}")
     return LineLost(f"TLS: the connection was broken during the handshake: {cause or error}")
 
