@@ -163,6 +163,20 @@ def after_steps(steps: int, call: Callable[[], object]) -> Iterator[None]:
         trio.lowlevel.remove_instrument(countdown)
 
 
+class Striker(trio.abc.Instrument):
+    """Sends a signal just before one step of one task."""
+
+    def __init__(self, step: int, number: signal.Signals) -> None:
+        self.left = step
+        self._number = number
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Count the steps."""
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(self._number)
+
+
 @contextmanager
 def ctrl_c() -> Iterator[None]:
     """Let SIGINT be Python's ``KeyboardInterrupt``, also if a shell runs the tests in the background, where it is ignored."""

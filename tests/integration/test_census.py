@@ -17,6 +17,7 @@ from typing import Self
 import pytest
 import trio
 import trio.testing
+from support import Striker
 
 from trioworkers import JobError, JobStatus
 from trioworkers.cli import main
@@ -203,19 +204,6 @@ def test_ctrl_c_drains_and_reports_what_was_counted(
     assert terminal.getvalue().endswith(" \r")
 
 
-class CtrlC(trio.abc.Instrument):
-    """Presses Ctrl-C just before one step of one task."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        """Count the steps."""
-        self.left -= 1
-        if self.left == 0:
-            signal.raise_signal(signal.SIGINT)
-
-
 @pytest.mark.parametrize("start", range(1, 8))
 def test_ctrl_c_may_come_at_any_step(
     tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, start: int
@@ -223,9 +211,9 @@ def test_ctrl_c_may_come_at_any_step(
     """At whatever step Ctrl-C comes, the program ends with 130 (or 0, if all was done), a report or none, and no traceback."""
     codes = set()
     real_run = trio.run
-    step, instrument = start, CtrlC(0)
+    step, instrument = start, Striker(0, signal.SIGINT)
     while instrument.left <= 0:  # until it would come after the last step
-        instrument = CtrlC(step)
+        instrument = Striker(step, signal.SIGINT)
         monkeypatch.setattr(trio, "run", partial(real_run, instruments=[instrument]))
         codes.add(code := main(["demo", str(tree), "--readers", "2"]))
         out, err = capsys.readouterr()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import trio
 from life_support import Actor, Log, Napper, Slow, idle, state, told
-from support import ctrl_c, settle, within
+from support import Striker, ctrl_c, settle, within
 from trio.testing import MockClock
 
 from trioworkers import (
@@ -371,19 +371,6 @@ async def test_runners_leave_in_any_order(leaving: tuple[int, ...], autojump_clo
     assert (others[1].statistics().state, handlers()) == (WorkerState.FINISHED, before)
 
 
-class Striker(trio.abc.Instrument):
-    """Sends a signal just before one step of one task."""
-
-    def __init__(self, step: int) -> None:
-        self.left = step
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        """Count the steps."""
-        self.left -= 1
-        if self.left == 0:
-            signal.raise_signal(signal.SIGTERM)
-
-
 def test_no_signal_is_lost_at_any_step() -> None:
     """At whatever step a signal comes, either all who watch it then hear it, or it is handled as if nobody had watched it."""
 
@@ -398,9 +385,9 @@ def test_no_signal_is_lost_at_any_step() -> None:
         heard.append((name, number))
 
     outcomes = set()
-    step, striker = 1, Striker(0)
+    step, striker = 1, Striker(0, signal.SIGTERM)
     while striker.left <= 0:  # until it would come after the last step
-        heard, striker = Log(), Striker(step)
+        heard, striker = Log(), Striker(step, signal.SIGTERM)
         with caught(signal.SIGTERM) as seen:
             trio.run(watch, heard, instruments=[striker])
         if striker.left <= 0:
