@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -152,6 +153,16 @@ def outcome(call: Callable[[], object]) -> object:
 
 
 PLAIN_CODEC = PackedCodec({"plain": Plain})
+
+
+@pytest.mark.parametrize("body", [[], ["a", "b"], "text", 1, None, b"x"])
+def test_what_has_no_fields_is_no_message(slow_codec: PackedCodec, body: object) -> None:
+    """Something else where the fields should be is refused, in the words in which cattrs refuses it."""
+    data = b"\5plain" + msgspec.msgpack.encode(body)
+    with pytest.raises(WireError) as refused:
+        slow_codec.loads(data)
+    with pytest.raises(WireError, match=re.escape(str(refused.value))):
+        PLAIN_CODEC.loads(data)
 
 
 @given(anything_plain)
